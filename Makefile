@@ -1,0 +1,49 @@
+# Every target does all set-up on a fresh machine, and nothing twice.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EXPORT_QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_QUIET=1
+
+.PHONY: help demo test test-full lint format clean
+
+help:
+	@echo "make demo       run the tiny model on held-out synthetic pictures and show the results"
+	@echo "make test       fast tests (minutes on 2 cores)"
+	@echo "make test-full  full-size parity and slow tests as well"
+	@echo "make lint       ruff (lint and format) and the type checker"
+
+$(VENV)/pyvenv.cfg:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: $(VENV)/pyvenv.cfg pyproject.toml
+	$(EXPORT_QUIET) $(BIN)/python -m pip install -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.core
+	$(EXPORT_QUIET) $(BIN)/python -m pip install -e ".[test]"
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.core
+	$(EXPORT_QUIET) $(BIN)/python -m pip install -e ".[lint]"
+	@touch $@
+
+demo: $(VENV)/.core
+	$(BIN)/python evaluate.py --overwrite
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+test-full: $(VENV)/.test
+	$(BIN)/python -m pytest -m full --durations=10
+
+lint: $(VENV)/.lint $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(VENV)/.lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) results runs dist build .pytest_cache .ruff_cache .hypothesis

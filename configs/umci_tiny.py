@@ -1,0 +1,23 @@
+"""The tiny model's UMCI, on its frozen CLIP; saves the whole tiny model (CLIP, SAM, UMCI).
+
+    python train.py --config configs/umci_tiny.py --output-dir runs/umci_tiny
+"""
+
+from zsas_jax.config import PipelineConfig
+from zsas_jax.training.config import DataConfig, OptimizerConfig, TrainConfig
+from zsas_jax.umci.config import UmciConfig
+
+LAYERS = (2, 4, 6, 8)
+
+CONFIG = TrainConfig(
+    task="umci",
+    steps=1500,
+    batch_size=8,
+    init=("runs/clip_tiny/model", "runs/sam_tiny/model"),
+    umci=UmciConfig(width=128, text_dim=128, hidden_dim=64, layers=LAYERS),
+    data=DataConfig(crop_min=0.6, full_picture=0.6),
+    optimizer=OptimizerConfig(
+        learning_rate=1e-3, weight_decay=0.01, warmup_steps=100, schedule="cosine"
+    ),
+    pipeline=PipelineConfig(clip_image_size=192, layers=LAYERS),
+)

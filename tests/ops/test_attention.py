@@ -1,0 +1,151 @@
+"""Attention against a plain NumPy writing and PyTorch, whole and in blocks."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zsas_jax.ops import attention as attention_module
+from zsas_jax.ops.attention import attention
+
+
+def plain(query, key, value, bias=None, mask=None, scale=None):
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    scores = scale * np.einsum("...qhd,...khd->...hqk", *(x.astype(np.float64) for x in (query, key)))
+    if bias is not None:
+        scores = scores + bias
+    if mask is not None:
+        scores = np.where(mask, scores, -np.inf)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    return np.einsum("...hqk,...khe->...qhe", weights, value)
+
+
+def operands(queries=21, rows=3, columns=7, batch=(2,), heads=3, seed=0):
+    random = np.random.default_rng(seed)
+
+    def normal(*shape):
+        return random.normal(size=shape).astype(np.float32)
+
+    keys = rows * columns
+    return (
+        normal(*batch, queries, heads, 8),
+        normal(*batch, keys, heads, 8),
+        normal(*batch, keys, heads, 5),
+        normal(*batch, heads, queries, rows),
+        normal(*batch, heads, queries, columns),
+    )
+
+
+@pytest.fixture(params=["whole", "blocks"])
+def blocks(request, monkeypatch):
+    """Both code paths at small sizes; 21 queries make three unequal blocks of 8."""
+    if request.param == "blocks":
+        monkeypatch.setattr(attention_module, "BLOCKED_FROM_SCORES", 0)
+        monkeypatch.setattr(attention_module, "QUERIES_PER_BLOCK", 8)
+    return request.param
+
+
+@pytest.mark.parametrize("batch", [(), (2,), (2, 3)])
+def test_equals_plain_attention(blocks, batch):
+    query, key, value, _, _ = operands(batch=batch)
+    np.testing.assert_allclose(attention(query, key, value), plain(query, key, value), atol=2e-6)
+    scaled = attention(query, key, value, scale=0.9)
+    np.testing.assert_allclose(scaled, plain(query, key, value, scale=0.9), atol=2e-6)
+
+
+@pytest.mark.parametrize("shape", [(21,), (21, 21), (3, 21, 21), (3, 1, 21), (2, 1, 1, 21), (2, 3, 21, 21)])
+def test_bias_and_mask_broadcast(blocks, shape):
+    query, key, value, _, _ = operands()
+    random = np.random.default_rng(3)
+    bias = random.normal(size=shape).astype(np.float32)
+    mask = random.random(shape) < 0.6
+    mask[..., 4] = True
+    np.testing.assert_allclose(
+        attention(query, key, value, bias=jnp.asarray(bias), mask=jnp.asarray(mask)),
+        plain(query, key, value, bias, mask),
+        atol=2e-6,
+    )
+
+
+def test_decomposed_bias_equals_the_full_bias(blocks):
+    query, key, value, rel_h, rel_w = operands()
+    full = (rel_h[..., :, None] + rel_w[..., None, :]).reshape(2, 3, 21, 21)
+    np.testing.assert_allclose(
+        attention(query, key, value, rel_h=rel_h, rel_w=rel_w),
+        plain(query, key, value, full),
+        atol=2e-6,
+    )
+    with pytest.raises(ValueError, match="both or neither"):
+        attention(query, key, value, rel_h=rel_h)
+
+
+def test_fully_masked_query_gives_zeros_and_finite_gradients(blocks):
+    query, key, value, _, _ = operands()
+    mask = np.ones((21, 21), bool)
+    mask[5] = False
+    result = attention(query, key, value, mask=jnp.asarray(mask))
+    assert np.abs(result[:, 5]).max() == 0
+    gradient = jax.grad(lambda q: attention(q, key, value, mask=jnp.asarray(mask)).sum())(query)
+    assert np.isfinite(gradient).all()
+
+
+def test_masked_keys_have_no_effect_at_all(blocks):
+    query, key, value, _, _ = operands()
+    mask = jnp.arange(21) < 13
+    spoiled = value.copy()
+    spoiled[:, 13:] = 1e30
+    one, two = (attention(query, key, v, mask=mask) for v in (value, spoiled))
+    assert (one == two).all()
+
+
+def test_gradients_of_blocks_equal_those_of_the_whole(monkeypatch):
+    arguments = operands()
+
+    def loss(query, key, value, rel_h, rel_w):
+        return jnp.square(attention(query, key, value, rel_h=rel_h, rel_w=rel_w)).sum()
+
+    whole = jax.grad(loss, argnums=range(5))(*arguments)
+    monkeypatch.setattr(attention_module, "BLOCKED_FROM_SCORES", 0)
+    monkeypatch.setattr(attention_module, "QUERIES_PER_BLOCK", 8)
+    in_blocks = jax.grad(loss, argnums=range(5))(*arguments)
+    for one, two in zip(whole, in_blocks, strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+def test_long_sequences_never_hold_all_scores():
+    shape = jax.ShapeDtypeStruct((1, 2048, 4, 16), jnp.float32)
+    relative = jax.ShapeDtypeStruct((1, 4, 2048, 32), jnp.float32)
+    narrow = jax.ShapeDtypeStruct((1, 4, 2048, 64), jnp.float32)
+
+    def loss(query, key, value, rel_h, rel_w):
+        return jnp.square(attention(query, key, value, rel_h=rel_h, rel_w=rel_w)).sum()
+
+    all_scores = 4 * 2048 * 2048 * 4  # bytes
+    arguments = (shape, shape, shape, relative, narrow)
+    for function in (loss, jax.grad(loss, argnums=(0, 1, 2))):
+        compiled = jax.jit(function).lower(*arguments).compile()
+        assert compiled.memory_analysis().temp_size_in_bytes < all_scores / 2
+
+
+def test_matches_torch_scaled_dot_product_attention():
+    torch = pytest.importorskip("torch")
+    query, key, value, _, _ = operands(queries=1030, rows=10, columns=103, batch=(1,))
+    theirs = torch.nn.functional.scaled_dot_product_attention(
+        *(torch.tensor(x).swapaxes(1, 2) for x in (query, key, value))
+    )
+    ours = functools.partial(jax.jit(attention), query, key, value)()
+    assert query.shape[1] * key.shape[1] >= attention_module.BLOCKED_FROM_SCORES
+    np.testing.assert_allclose(ours, theirs.swapaxes(1, 2).numpy(), atol=1e-6)
+
+
+def test_bfloat16_scores_are_float32():
+    query, key, value, _, _ = operands()
+    narrow = [jnp.asarray(x, jnp.bfloat16) for x in (query * 4, key * 4, value)]
+    result = attention(*narrow)
+    assert result.dtype == jnp.bfloat16
+    exact = plain(*(np.asarray(x, np.float32) for x in narrow))
+    # Scores reach 50, where bfloat16 resolves 0.25: only float32 scores stay this close.
+    assert np.abs(np.asarray(result, np.float32) - exact).max() < 0.03

@@ -1,0 +1,69 @@
+"""Small layers against PyTorch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from zsas_jax.ops.layers import Buffer, LayerNorm, Mlp, gelu, quick_gelu
+
+torch = pytest.importorskip("torch")
+
+
+def relative(ours, theirs):
+    theirs = theirs.detach().numpy()
+    return np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max()
+
+
+@pytest.mark.parametrize("eps", [1e-5, 1e-6])
+def test_layer_norm_matches_torch_far_from_zero_mean(eps):
+    # A mean of 300 with a deviation of 0.1: the one-pass variance loses all its digits here.
+    random = np.random.default_rng(0)
+    x = (300 + 0.1 * random.normal(size=(3, 5, 32))).astype(np.float32)
+    theirs = torch.nn.LayerNorm(32, eps=eps)
+    ours = LayerNorm(32, eps=eps, rngs=nnx.Rngs(0))
+    scale, bias = random.normal(size=(2, 32)).astype(np.float32)
+    theirs.weight.data, theirs.bias.data = torch.tensor(scale), torch.tensor(bias)
+    ours.scale.set_value(jnp.asarray(scale))
+    ours.bias.set_value(jnp.asarray(bias))
+    # At this mean float32 itself resolves 3e-5 of 0.1.
+    exact = torch.nn.functional.layer_norm(
+        torch.tensor(x).double(), (32,), theirs.weight.double(), theirs.bias.double(), eps
+    )
+    assert relative(ours(jnp.asarray(x)), exact) < 1e-3
+    small = (x - 300).astype(np.float32)
+    assert relative(ours(jnp.asarray(small)), theirs(torch.tensor(small))) < 1e-6
+
+
+def test_layer_norm_epsilon_matters_and_bfloat16_uses_float32_statistics():
+    tiny = jnp.asarray(np.random.default_rng(1).normal(size=(4, 8)) * 1e-3, jnp.float32)
+    five, six = (LayerNorm(8, eps=eps, rngs=nnx.Rngs(0))(tiny) for eps in (1e-5, 1e-6))
+    assert float(jnp.abs(five - six).max()) > 0.1
+    norm = LayerNorm(256, eps=1e-5, rngs=nnx.Rngs(0), param_dtype=jnp.bfloat16)
+    x = jnp.asarray(np.random.default_rng(2).normal(size=(16, 256)) * 3 + 10, jnp.bfloat16)
+    y = norm(x)
+    assert y.dtype == jnp.bfloat16
+    exact = np.asarray(x, np.float64)
+    exact = (exact - exact.mean(-1, keepdims=True)) / exact.std(-1, keepdims=True)
+    assert np.abs(np.asarray(y, np.float64) - exact).max() < 2**-8 * np.abs(exact).max()
+
+
+def test_activations_match_torch():
+    x = np.linspace(-8, 8, 1001, dtype=np.float32)
+    assert relative(gelu(jnp.asarray(x)), torch.nn.functional.gelu(torch.tensor(x))) < 1e-6
+    theirs = torch.tensor(x) * torch.sigmoid(1.702 * torch.tensor(x))
+    assert relative(quick_gelu(jnp.asarray(x)), theirs) < 1e-6
+
+
+def test_mlp_and_buffer_split_into_parameters_and_others():
+    class Both(nnx.Module):
+        def __init__(self, *, rngs):
+            self.mlp = Mlp(4, 6, activation=gelu, rngs=rngs)
+            self.fixed = Buffer(jnp.ones((2,)))
+
+    both = Both(rngs=nnx.Rngs(0))
+    assert jax.jit(lambda m, x: m.mlp(x) + m.fixed.sum())(both, jnp.ones((3, 4))).shape == (3, 4)
+    _, parameters, rest = nnx.split(both, nnx.Param, ...)
+    assert len(jax.tree.leaves(parameters)) == 4
+    assert len(jax.tree.leaves(rest)) == 1

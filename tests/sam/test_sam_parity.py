@@ -1,0 +1,172 @@
+"""The whole SAM equals transformers' to 1e-4 of its largest value, whatever the prompts."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+import sam_reference as reference  # noqa: E402
+
+from zsas_jax import sam as zsam  # noqa: E402
+
+TOLERANCE = 1e-4
+KINDS = ("points", "boxes", "masks")
+COMBINATIONS = [
+    kinds for count in range(4) for kinds in itertools.combinations(KINDS, count)
+]  # none, each alone, pairs, all three
+
+
+@pytest.fixture(scope="module")
+def theirs():
+    return reference.torch_sam()
+
+
+@pytest.fixture(scope="module")
+def ours(theirs):
+    return reference.converted(theirs)
+
+
+@pytest.fixture(scope="module")
+def embedding(theirs):
+    with torch.no_grad():
+        image = torch.from_numpy(np.moveaxis(reference.pixels(), -1, 1).copy())
+        return np.moveaxis(theirs.get_image_embeddings(image).numpy(), 1, -1)
+
+
+def assert_same(prediction, expected, tolerance=TOLERANCE):
+    for mine, their in zip(prediction, expected, strict=True):
+        assert reference.relative_difference(mine, their) < tolerance
+
+
+def choose(kinds, **options):
+    prompt = reference.prompts(**options)
+    points, labels = (prompt[name] if "points" in kinds else None for name in ("points", "labels"))
+    boxes, masks = (prompt[name] if name in kinds else None for name in ("boxes", "masks"))
+    return points, labels, boxes, masks
+
+
+def test_image_encoder(ours, embedding):
+    result = reference.encode(ours, reference.pixels())
+    assert reference.relative_difference(result, embedding) < TOLERANCE
+
+
+@pytest.mark.parametrize("multimask", [True, False], ids=["multi", "single"])
+@pytest.mark.parametrize("kinds", COMBINATIONS, ids="+".join)
+def test_masks_of_every_prompt(ours, theirs, embedding, kinds, multimask):
+    points, labels, boxes, masks = choose(kinds)
+    prediction = reference.decode(
+        ours, embedding, points, labels, None, boxes, masks, multimask=multimask
+    )
+    expected = reference.reference_masks(theirs, embedding, points, labels, boxes, masks, multimask)
+    assert_same(prediction, expected)
+    regions = 3 if kinds else 1
+    assert prediction.logits.shape == (2, regions, 3 if multimask else 1, 24, 24)
+
+
+def test_all_masks_are_single_and_multi(ours, embedding):
+    points, labels, _, _ = choose(("points",))
+    every, multi, single = (
+        reference.decode(ours, embedding, points, labels, multimask=choice)
+        for choice in (None, True, False)
+    )
+    for whole, three, one in zip(every, multi, single, strict=True):
+        assert reference.relative_difference(whole[:, :, 1:], three) < 1e-5
+        assert reference.relative_difference(whole[:, :, :1], one) < 1e-5
+
+
+@pytest.mark.parametrize("garbage", [17.0, 1e6, np.nan])
+@pytest.mark.parametrize("kinds", [("points",), KINDS], ids="+".join)
+def test_padded_prompt_equals_shorter_prompt(ours, theirs, embedding, kinds, garbage):
+    # Three points, padded to ten with invalid ones between and after them.
+    points, labels, boxes, masks = choose(kinds)
+    where = np.array([1, 4, 5])
+    padded = np.full((2, 3, 10, 2), garbage, np.float32)
+    padded_labels = np.ones((2, 3, 10), np.int32)
+    valid = np.zeros((2, 3, 10), bool)
+    padded[:, :, where], padded_labels[:, :, where], valid[:, :, where] = points, labels, True
+    prediction = reference.decode(ours, embedding, padded, padded_labels, valid, boxes, masks)
+    assert_same(
+        prediction, reference.reference_masks(theirs, embedding, points, labels, boxes, masks)
+    )
+
+
+def test_regions_with_different_numbers_of_points(ours, theirs, embedding):
+    points, labels, _, _ = choose(("points",))
+    counts = np.array([[1, 2, 3], [3, 0, 1]])
+    valid = np.arange(3) < counts[..., None]
+    logits, iou = reference.decode(ours, embedding, points, labels, valid)
+    for image, region in np.ndindex(2, 3):
+        few = slice(0, counts[image, region])
+        one = (slice(image, image + 1), slice(region, region + 1), few)
+        expected = reference.reference_masks(
+            theirs, embedding[image : image + 1], points[one], labels[one]
+        )
+        ours_here = (logits[image, region][None, None], iou[image, region][None, None])
+        assert_same(ours_here, expected)
+
+
+def test_invalid_points_have_no_gradient(ours, embedding):
+    points, labels, _, _ = choose(("points",))
+    valid = jnp.arange(3) < jnp.array([2, 3, 0])[:, None]
+    valid = jnp.broadcast_to(valid, (2, 3, 3))
+
+    def total(points):
+        return zsam.decode_masks(
+            ours, jnp.asarray(embedding), points, jnp.asarray(labels), valid
+        ).logits.sum()
+
+    gradient = np.abs(jax.grad(total)(jnp.asarray(points))).max(-1)
+    assert (gradient[np.asarray(valid)] > 0).all()
+    assert (gradient[~np.asarray(valid)] == 0).all()
+
+
+def test_float64():
+    with jax.enable_x64(True):
+        # SDPA: the eager path rounds its softmax to float32.
+        theirs = reference.torch_sam(dtype=torch.float64, attention="sdpa")
+        ours = reference.converted(theirs, param_dtype=jnp.float64)
+        image = reference.pixels(dtype=np.float64)
+        with torch.no_grad():
+            torch_image = torch.from_numpy(np.moveaxis(image, -1, 1).copy())
+            expected = np.moveaxis(theirs.get_image_embeddings(torch_image).numpy(), 1, -1)
+        embedding = reference.encode(ours, image)
+        assert embedding.dtype == jnp.float64
+        assert reference.relative_difference(embedding, expected) < 1e-11
+        points, labels, boxes, masks = choose(KINDS, dtype=np.float64)
+        prediction = reference.decode(ours, embedding, points, labels, None, boxes, masks)
+        assert_same(
+            prediction,
+            reference.reference_masks(theirs, expected, points, labels, boxes, masks),
+            1e-9,
+        )
+
+
+@pytest.mark.full
+def test_vit_b_at_full_size():
+    theirs = reference.torch_sam({})
+    ours = reference.converted(theirs)
+    assert ours.config == zsam.SamConfig.vit_b()
+    image = reference.pixels(batch=1, side=1024)
+    with torch.no_grad():
+        torch_image = torch.from_numpy(np.moveaxis(image, -1, 1).copy())
+        expected = np.moveaxis(theirs.get_image_embeddings(torch_image).numpy(), 1, -1)
+    embedding = reference.encode(ours, image)
+    assert reference.relative_difference(embedding, expected) < TOLERANCE
+    prompt = reference.prompts(batch=1, regions=2, side=1024)
+    points, labels, boxes = (prompt[name] for name in ("points", "labels", "boxes"))
+    masks = 4 * np.random.default_rng(3).normal(size=(1, 2, 256, 256)).astype(np.float32)
+    for boxes_or_none, masks_or_none in ((None, None), (boxes, masks)):
+        prediction = reference.decode(
+            ours, embedding, points, labels, None, boxes_or_none, masks_or_none
+        )
+        assert_same(
+            prediction,
+            reference.reference_masks(
+                theirs, expected, points, labels, boxes_or_none, masks_or_none
+            ),
+        )

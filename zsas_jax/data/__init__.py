@@ -1,0 +1,1 @@
+"""Photos in: data sources, decoding, padded canvases and the procedural generator."""

@@ -1,0 +1,127 @@
+"""One synthetic photo from a class, a seed and a defect."""
+
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+
+from zsas_jax.data.synthetic import captions, noise
+from zsas_jax.data.synthetic.camera import Camera
+from zsas_jax.data.synthetic.classes import CLASSES, DEFECTS
+from zsas_jax.data.synthetic.scene import Scene, Studio
+from zsas_jax.data.synthetic.splits import check_split
+from zsas_jax.errors import ConfigError, DatasetError
+
+MIN_SIZE = 32
+MIN_PIXELS = 12  # least area of a defect, in pixels of a picture of side `noise.BASE`
+MIN_CHANGE = 0.03  # least mean change of luminance inside a defect, in the photo's light
+ATTEMPTS = 24
+
+
+class Sample(NamedTuple):
+    """A photo and its truth. `segments`: 0 background, then objects, parts, the defect last."""
+
+    image: np.ndarray  # uint8 [size, size, 3]
+    mask: np.ndarray  # bool [size, size], exactly the defect's pixels
+    segments: np.ndarray  # int32 [size, size]
+    class_name: str
+    defect: str  # "good" where there is none
+    caption: str
+
+
+def _key(text: str) -> int:
+    """A number that names a string on every machine."""
+    return zlib.crc32(text.encode())
+
+
+def _generator(*words: int) -> np.random.Generator:
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(words)))
+
+
+def check_class(class_name: str, split: str) -> None:
+    """Raises DatasetError unless the split has this class."""
+    check_split(split)
+    if class_name not in CLASSES[split]:
+        known = ", ".join(CLASSES[split])
+        raise DatasetError(
+            f"the {split} split has no class {class_name!r}, expected one of: {known}."
+        )
+
+
+def _check(class_name: str, seed: int, defect: str | None, size: int, split: str) -> None:
+    check_class(class_name, split)
+    if size < MIN_SIZE:
+        raise ConfigError(f"size is {size}, expected at least {MIN_SIZE} pixels.")
+    if seed < 0:
+        raise ConfigError(f"seed is {seed}, expected a number of at least 0.")
+    allowed = CLASSES[split][class_name].defects
+    if defect not in (None, "good", *allowed):
+        raise DatasetError(
+            f"class {class_name!r} of the {split} split has no defect {defect!r}, "
+            f"expected 'good' or one of: {', '.join(allowed)}."
+        )
+
+
+def render(
+    class_name: str,
+    seed: int,
+    *,
+    defect: str | None = None,
+    size: int = 256,
+    split: str = "train",
+) -> Sample:
+    """Draws one photo; the same arguments give the same pixels everywhere.
+
+    With and without a defect, one seed gives the same scene, light and camera. The same seed at
+    another size is the same picture at another resolution.
+
+    Raises:
+        ConfigError: a size below 32 pixels, a negative seed or an unknown split.
+        DatasetError: a class the split does not have, or a defect the class does not have.
+    """
+    _check(class_name, seed, defect, size, split)
+    spec = CLASSES[split][class_name]
+    canvas = max(size, noise.BASE)
+    name = _key(f"{split}/{class_name}")
+    scene = spec.draw(Studio(_generator(name, seed, 1), split, canvas))
+    studio = Studio(_generator(name, seed, 2), split, canvas)
+    camera = Camera(studio, size, spec.grey, spec.border, scene.backdrop is not None)
+    segments = camera.labels(scene.segments)
+    if defect in (None, "good"):
+        rgb, mask, kind = scene.rgb, np.zeros((size, size), bool), "good"
+    else:
+        rgb, mask, kind = *_damage(scene, camera, (name, seed), defect, split), defect
+        segments = np.where(mask, segments.max() + 1, segments)
+    text = captions.caption(_generator(name, seed, 3, _key(kind)), class_name, kind)
+    return Sample(camera.photo(rgb), mask, segments.astype(np.int32), class_name, kind, text)
+
+
+def _damage(
+    scene: Scene, camera: Camera, key: tuple[int, int], defect: str, split: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The damaged picture and the defect's pixels in the photo: the first attempt that shows."""
+    best, best_score = None, -1.0
+    least = MIN_PIXELS * (camera.size / noise.BASE) ** 2
+    for attempt in range(ATTEMPTS):
+        rng = _generator(*key, 4, _key(defect), attempt)
+        size = 0.035 * (0.55 / 0.035) ** rng.random()
+        severity = 0.15 * (1 / 0.15) ** rng.random()
+        rgb, cover = DEFECTS[split][defect](scene, rng, size, severity)
+        if cover.max() <= 0.5:
+            continue
+        mask = camera.mask(cover)
+        seen = camera.mask(cover * (np.abs(rgb - scene.rgb).max(-1) > 0.02))
+        change = np.abs(rgb - scene.rgb).mean(-1)
+        shown = float((change * cover).sum() / cover.sum()) * camera.exposure
+        area = mask.sum()
+        if area >= least and area <= 0.5 * mask.size and shown >= MIN_CHANGE and seen.any():
+            return rgb, mask
+        score = float(min(area / least, 1.0)) * min(shown / MIN_CHANGE, 1.0)
+        if area and score > best_score:
+            best, best_score = (rgb, mask), score
+    if best is None:
+        raise DatasetError(
+            f"no visible {defect!r} could be drawn with seed {key[1]}, expected one in "
+            f"{ATTEMPTS} attempts."
+        )
+    return best

@@ -1,0 +1,25 @@
+"""The networks of one checkpoint, as one pytree."""
+
+from flax import nnx
+
+from zsas_jax.clip.model import Clip
+from zsas_jax.config import Config
+from zsas_jax.sam.model import Sam
+from zsas_jax.umci.model import Umci
+
+
+class Model(nnx.Module):
+    """CLIP, SAM and UMCI side by side; a network that a checkpoint lacks is None.
+
+    An `nnx.Module` is a pytree: pass it as an argument to jitted functions, never close over it.
+    """
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        self.clip = Clip(config.clip, rngs=rngs) if config.clip else None
+        self.sam = Sam(config.sam, rngs=rngs) if config.sam else None
+        self.umci = Umci(config.umci, rngs=rngs) if config.umci else None
+
+
+def abstract_model(config: Config) -> Model:
+    """The model's shapes and dtypes, with no weights in memory."""
+    return nnx.eval_shape(lambda: Model(config, rngs=nnx.Rngs(0)))

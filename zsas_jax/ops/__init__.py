@@ -1,0 +1,1 @@
+"""Primitives with PyTorch semantics, each with its own parity test."""

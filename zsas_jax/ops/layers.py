@@ -1,0 +1,71 @@
+"""Small layers shared by CLIP and SAM, with PyTorch's semantics.
+
+Parameters are named as in Flax (`kernel`, `bias`, `scale`), so that the weight converter can tell
+from a module's type how PyTorch stores it.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+
+class Buffer(nnx.Variable):
+    """A stored array that is no parameter: no gradient, no optimiser (SAM's Gaussian matrix)."""
+
+
+class LayerNorm(nnx.Module):
+    """Layer normalisation over the last axis, two-pass variance, statistics in at least float32.
+
+    PyTorch's `LayerNorm`, and SAM's `LayerNorm2d` too, because activations are channels last.
+    """
+
+    def __init__(self, features: int, *, eps: float, rngs: nnx.Rngs, param_dtype=jnp.float32):
+        del rngs  # ones and zeros need no randomness; taken as every constructor takes it
+        self.scale = nnx.Param(jnp.ones((features,), param_dtype))
+        self.bias = nnx.Param(jnp.zeros((features,), param_dtype))
+        self.eps = eps
+
+    def __call__(self, x: Float[Array, "*batch features"]) -> Float[Array, "*batch features"]:
+        wide = x.astype(accumulation_dtype(x))
+        centred = wide - wide.mean(-1, keepdims=True)
+        variance = jnp.square(centred).mean(-1, keepdims=True)
+        normalised = centred * jax.lax.rsqrt(variance + self.eps)
+        return (normalised * self.scale[...] + self.bias[...]).astype(x.dtype)
+
+
+class Mlp(nnx.Module):
+    """Linear, activation, Linear: SAM's transformer MLP (`lin1`, `lin2`)."""
+
+    def __init__(
+        self,
+        features: int,
+        hidden: int,
+        *,
+        activation: Callable,
+        rngs: nnx.Rngs,
+        param_dtype=jnp.float32,
+    ):
+        self.lin1 = nnx.Linear(features, hidden, rngs=rngs, param_dtype=param_dtype)
+        self.lin2 = nnx.Linear(hidden, features, rngs=rngs, param_dtype=param_dtype)
+        self.activation = activation
+
+    def __call__(self, x: Float[Array, "*batch features"]) -> Float[Array, "*batch features"]:
+        return self.lin2(self.activation(self.lin1(x)))
+
+
+def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The exact, erf-based GELU: SAM and open_clip's LAION weights."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+def quick_gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """OpenAI's x * sigmoid(1.702 x)."""
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+def accumulation_dtype(*arrays: Array) -> jnp.dtype:
+    """The dtype of norms, softmax and scores: at least float32, float64 for float64 inputs."""
+    return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)

@@ -1,0 +1,1 @@
+"""Prompts for CLIP and SAM: text ensembles, points, regions, cascades."""

@@ -1,0 +1,81 @@
+"""Weights of other layouts for SAM; the names of Meta's checkpoints are our own."""
+
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from zsas_jax.errors import WeightConversionError
+from zsas_jax.sam.config import SamConfig
+from zsas_jax.sam.model import Sam
+from zsas_jax.weights.conversion import Rule, convert
+
+SHARED_MATRIX = "shared_image_embedding.positional_embedding"
+SHARED_MATRIX_COPY = "prompt_encoder.shared_embedding.positional_embedding"
+
+TRANSFORMERS_IGNORED = {
+    SHARED_MATRIX_COPY.replace(".", r"\."): f"tied to {SHARED_MATRIX}, checked to be equal",
+}
+
+
+def convert_transformers(
+    state_dict: Mapping[str, np.ndarray], config: SamConfig, *, param_dtype=jnp.float32
+) -> Sam:
+    """Builds a SAM from the state dict of transformers' `SamModel`.
+
+    Raises:
+        WeightConversionError: names all that is missing, unexpected or mis-shaped, or says that
+            the two copies of the Gaussian matrix differ.
+    """
+    matrix, copy = state_dict.get(SHARED_MATRIX), state_dict.get(SHARED_MATRIX_COPY)
+    if matrix is not None and copy is not None and not np.array_equal(matrix, copy):
+        raise WeightConversionError(
+            f"{SHARED_MATRIX_COPY} differs from {SHARED_MATRIX}; expected two equal copies."
+        )
+    target = nnx.eval_shape(lambda: Sam(config, param_dtype=param_dtype, rngs=nnx.Rngs(0)))
+    return convert(target, state_dict, transformers_rules(config), TRANSFORMERS_IGNORED)
+
+
+def transformers_rules(config: SamConfig) -> list[Rule]:
+    """The rules that lead from Meta's names to those of transformers' `SamModel`."""
+    numbered = {
+        "image_encoder.neck.0": "vision_encoder.neck.conv1",
+        "image_encoder.neck.1": "vision_encoder.neck.layer_norm1",
+        "image_encoder.neck.2": "vision_encoder.neck.conv2",
+        "image_encoder.neck.3": "vision_encoder.neck.layer_norm2",
+        "image_encoder.patch_embed.proj": "vision_encoder.patch_embed.projection",
+        "prompt_encoder.mask_downscaling.0": "prompt_encoder.mask_embed.conv1",
+        "prompt_encoder.mask_downscaling.1": "prompt_encoder.mask_embed.layer_norm1",
+        "prompt_encoder.mask_downscaling.3": "prompt_encoder.mask_embed.conv2",
+        "prompt_encoder.mask_downscaling.4": "prompt_encoder.mask_embed.layer_norm2",
+        "prompt_encoder.mask_downscaling.6": "prompt_encoder.mask_embed.conv3",
+        "mask_decoder.output_upscaling.0": "mask_decoder.upscale_conv1",
+        "mask_decoder.output_upscaling.1": "mask_decoder.upscale_layer_norm",
+        "mask_decoder.output_upscaling.3": "mask_decoder.upscale_conv2",
+    }
+    rules = [Rule(rf"^{_escaped(name)}\.", f"{theirs}.") for name, theirs in numbered.items()]
+    rules += [
+        Rule(r"^prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix$", SHARED_MATRIX),
+        Rule(r"^prompt_encoder\.point_embeddings\.", "prompt_encoder.point_embed."),
+        Rule(r"^image_encoder\.blocks\.(\d+)\.norm", r"vision_encoder.layers.\1.layer_norm"),
+        Rule(r"^image_encoder\.blocks\.", "vision_encoder.layers."),
+        Rule(r"^image_encoder\.pos_embed$", "vision_encoder.pos_embed"),
+        Rule(r"^(mask_decoder\.transformer\.layers\.\d+)\.norm", r"\1.layer_norm"),
+        Rule(r"^mask_decoder\.transformer\.norm_", "mask_decoder.transformer.layer_norm_"),
+    ]
+    rules += _head_rules(r"mask_decoder\.output_hypernetworks_mlps\.\d+", 3)
+    rules += _head_rules(r"mask_decoder\.iou_prediction_head", config.iou_head_depth)
+    return rules
+
+
+def _head_rules(head: str, depth: int) -> list[Rule]:
+    """An MLP head's layers are proj_in, layers.0, layers.1, ..., proj_out in transformers."""
+    theirs = ["proj_in", *(f"layers.{index}" for index in range(depth - 2)), "proj_out"]
+    return [
+        Rule(rf"^({head})\.layers\.{index}\.", rf"\1.{name}.") for index, name in enumerate(theirs)
+    ]
+
+
+def _escaped(name: str) -> str:
+    return name.replace(".", r"\.")

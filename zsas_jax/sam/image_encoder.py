@@ -1,0 +1,187 @@
+"""SAM's image encoder: a ViT with windowed and global attention and a convolutional neck.
+
+Follows Meta's `segment_anything/modeling/image_encoder.py` (after ViTDet). Differences:
+- channels last to the end;
+- inputs of another size than the configured one are allowed: the absolute and relative positions
+  are resampled linearly, as SAM resamples the relative ones;
+- the decomposed relative positions reach the attention as two small factors, so that no array of
+  heads x tokens x tokens is stored.
+"""
+
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from zsas_jax.ops.attention import attention
+from zsas_jax.ops.layers import LayerNorm, Mlp, gelu
+from zsas_jax.sam.config import SamConfig
+from zsas_jax.sam.layers import PatchConv, linear_resample_matrix
+
+
+class PatchEmbed(nnx.Module):
+    """Splits the image into patches and projects each."""
+
+    def __init__(self, config: SamConfig, *, param_dtype, rngs: nnx.Rngs):
+        side = (config.patch_size, config.patch_size)
+        self.proj = PatchConv(
+            3,
+            config.width,
+            kernel_size=side,
+            strides=side,
+            padding="VALID",
+            param_dtype=param_dtype,
+            rngs=rngs,
+        )
+
+    def __call__(self, pixels: Float[Array, "b height width 3"]) -> Float[Array, "b h w c"]:
+        return self.proj(pixels)
+
+
+class Attention(nnx.Module):
+    """Multi-head self-attention over a grid, with decomposed relative positions."""
+
+    def __init__(self, width: int, heads: int, grid_size: int, *, param_dtype, rngs: nnx.Rngs):
+        common = {"param_dtype": param_dtype, "rngs": rngs}
+        head_dim = width // heads
+        self.heads = heads
+        self.qkv = nnx.Linear(width, 3 * width, **common)
+        self.proj = nnx.Linear(width, width, **common)
+        self.rel_pos_h = nnx.Param(jnp.zeros((2 * grid_size - 1, head_dim), param_dtype))
+        self.rel_pos_w = nnx.Param(jnp.zeros((2 * grid_size - 1, head_dim), param_dtype))
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        batch, height, width, channels = x.shape
+        qkv = self.qkv(x).reshape(batch, height * width, 3, self.heads, channels // self.heads)
+        query, key, value = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+        # The unscaled query meets the relative positions; `attention` scales it for the keys only.
+        grid = query.reshape(batch, height, width, self.heads, -1)
+        table_h = relative_positions(self.rel_pos_h[...], height)
+        table_w = relative_positions(self.rel_pos_w[...], width)
+        rel_h = jnp.einsum("byxnd,ykd->bnyxk", grid, table_h)
+        rel_w = jnp.einsum("byxnd,xkd->bnyxk", grid, table_w)
+        attended = attention(
+            query,
+            key,
+            value,
+            rel_h=rel_h.reshape(batch, self.heads, height * width, height),
+            rel_w=rel_w.reshape(batch, self.heads, height * width, width),
+        )
+        return self.proj(attended.reshape(x.shape))
+
+
+class Block(nnx.Module):
+    """A transformer block; `window_size` 0 means attention over the whole grid."""
+
+    def __init__(self, config: SamConfig, window_size: int, *, param_dtype, rngs: nnx.Rngs):
+        common = {"param_dtype": param_dtype, "rngs": rngs}
+        hidden = round(config.width * config.mlp_ratio)
+        self.window_size = window_size
+        self.norm1 = LayerNorm(config.width, eps=config.encoder_eps, **common)
+        self.attn = Attention(config.width, config.heads, window_size or config.grid_size, **common)
+        self.norm2 = LayerNorm(config.width, eps=config.encoder_eps, **common)
+        self.mlp = Mlp(config.width, hidden, activation=gelu, **common)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        normed = self.norm1(x)
+        if self.window_size:
+            windows = window_partition(normed, self.window_size)
+            attended = window_unpartition(self.attn(windows), self.window_size, x.shape[1:3])
+        else:
+            attended = self.attn(normed)
+        x = x + attended
+        return x + self.mlp(self.norm2(x))
+
+
+class ImageEncoder(nnx.Module):
+    """Image pixels to one embedding per patch, `out_chans` channels each."""
+
+    def __init__(self, config: SamConfig, *, param_dtype=jnp.float32, rngs: nnx.Rngs):
+        common = {"param_dtype": param_dtype, "rngs": rngs}
+        shape = (1, config.grid_size, config.grid_size, config.width)
+        self.patch_size = config.patch_size
+        self.patch_embed = PatchEmbed(config, **common)
+        self.pos_embed = nnx.Param(
+            nnx.initializers.truncated_normal(0.02)(rngs.params(), shape, param_dtype)
+        )
+        self.blocks = nnx.List(
+            [
+                Block(
+                    config,
+                    0 if index in config.global_attn_indexes else config.window_size,
+                    **common,
+                )
+                for index in range(config.depth)
+            ]
+        )
+        conv = functools.partial(nnx.Conv, use_bias=False, **common)
+        self.neck = nnx.List(
+            [
+                conv(config.width, config.out_chans, kernel_size=(1, 1)),
+                LayerNorm(config.out_chans, eps=config.encoder_eps, **common),
+                conv(config.out_chans, config.out_chans, kernel_size=(3, 3), padding=1),
+                LayerNorm(config.out_chans, eps=config.encoder_eps, **common),
+            ]
+        )
+
+    def __call__(self, pixels: Float[Array, "b height width 3"]) -> Float[Array, "b h w c"]:
+        """Encodes normalised pixels whose sides are multiples of the patch size.
+
+        Raises:
+            ValueError: a side that is not a multiple of the patch size.
+        """
+        if pixels.shape[1] % self.patch_size or pixels.shape[2] % self.patch_size:
+            raise ValueError(
+                f"SAM's input must have sides that are multiples of {self.patch_size} pixels, "
+                f"found {pixels.shape[1]} x {pixels.shape[2]}."
+            )
+        x = self.patch_embed(pixels)
+        x = x + resample_positions(self.pos_embed[...], x.shape[1], x.shape[2])
+        for block in self.blocks:
+            x = block(x)
+        for layer in self.neck:
+            x = layer(x)
+        return x
+
+
+def window_partition(x: Float[Array, "b h w c"], size: int) -> Float[Array, "n s s c"]:
+    """Cuts a grid into square windows, zero-padded below and to the right.
+
+    The padding is made of ordinary tokens that take part in the attention, as SAM was trained.
+    """
+    batch, height, width, channels = x.shape
+    x = jnp.pad(x, ((0, 0), (0, -height % size), (0, -width % size), (0, 0)))
+    x = x.reshape(batch, x.shape[1] // size, size, x.shape[2] // size, size, channels)
+    return jnp.swapaxes(x, 2, 3).reshape(-1, size, size, channels)
+
+
+def window_unpartition(
+    windows: Float[Array, "n s s c"], size: int, grid: tuple[int, int]
+) -> Float[Array, "b h w c"]:
+    """The inverse of `window_partition`; `grid` is the height and width before padding."""
+    rows, columns = -(-grid[0] // size), -(-grid[1] // size)
+    x = windows.reshape(-1, rows, columns, size, size, windows.shape[-1])
+    x = jnp.swapaxes(x, 2, 3).reshape(-1, rows * size, columns * size, windows.shape[-1])
+    return x[:, : grid[0], : grid[1]]
+
+
+def relative_positions(table: Float[Array, "length d"], size: int) -> Float[Array, "q k d"]:
+    """Rows q - k + size - 1 of a relative-position table, resampled if its length differs."""
+    length = 2 * size - 1
+    if table.shape[0] != length:
+        matrix = linear_resample_matrix(table.shape[0], length)
+        table = matrix.astype(table.dtype) @ table
+    return table[np.arange(size)[:, None] - np.arange(size)[None, :] + size - 1]
+
+
+def resample_positions(
+    positions: Float[Array, "1 h0 w0 c"], height: int, width: int
+) -> Float[Array, "1 h w c"]:
+    """Absolute position embeddings for another grid, linearly along each axis."""
+    if positions.shape[1:3] == (height, width):
+        return positions
+    rows = linear_resample_matrix(positions.shape[1], height).astype(positions.dtype)
+    columns = linear_resample_matrix(positions.shape[2], width).astype(positions.dtype)
+    return jnp.einsum("yi,xj,bijc->byxc", rows, columns, positions)

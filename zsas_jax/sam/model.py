@@ -1,0 +1,89 @@
+"""SAM: an image encoder, a prompt encoder and a mask decoder, and the two functions to run them.
+
+Names of attributes are those of Meta's checkpoints.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Num
+
+from zsas_jax.sam.config import SamConfig
+from zsas_jax.sam.image_encoder import ImageEncoder
+from zsas_jax.sam.mask_decoder import MaskDecoder
+from zsas_jax.sam.prompt_encoder import PromptEncoder
+
+
+class Sam(nnx.Module):
+    """The parameters of a Segment Anything model; run it with the functions of this module."""
+
+    def __init__(self, config: SamConfig, *, param_dtype=jnp.float32, rngs: nnx.Rngs):
+        common = {"param_dtype": param_dtype, "rngs": rngs}
+        self.config = config
+        self.image_encoder = ImageEncoder(config, **common)
+        self.prompt_encoder = PromptEncoder(config, **common)
+        self.mask_decoder = MaskDecoder(config, **common)
+
+
+class MaskPrediction(NamedTuple):
+    """Masks of every region: low-resolution logits and the IoU that SAM predicts for each."""
+
+    logits: Float[Array, "b r m h4 w4"]
+    iou: Float[Array, "b r m"]
+
+
+def encode_image(sam: Sam, pixels: Float[Array, "b height width 3"]) -> Float[Array, "b h w c"]:
+    """Embeds normalised pixels, zero-padded right and below to SAM's input frame.
+
+    Sides must be multiples of the patch size; other sizes than the configured square are allowed.
+    Computes in the dtype of the parameters.
+
+    Raises:
+        ValueError: a side that is not a multiple of the patch size.
+    """
+    return sam.image_encoder(pixels.astype(sam.prompt_encoder.dtype))
+
+
+def decode_masks(
+    sam: Sam,
+    image_embedding: Float[Array, "b h w c"],
+    points: Float[Array, "b r n 2"] | None = None,
+    point_labels: Num[Array, "b r n"] | None = None,
+    point_valid: Bool[Array, "b r n"] | None = None,
+    boxes: Float[Array, "b r 4"] | None = None,
+    mask_input: Float[Array, "b r h4 w4"] | None = None,
+    multimask: bool | None = True,
+) -> MaskPrediction:
+    """Decodes R regions of each image, each from its own points, box and mask logits.
+
+    Points and boxes are xy pixels of SAM's input frame. Labels: 1 positive, 0 negative, -1 SAM's
+    padding. Points that are not valid have no effect at all; `point_valid` None means all are.
+    SAM's own padding point is appended exactly when points are given and boxes are not.
+    `multimask` True gives SAM's three masks, False its single one, None all four, single first.
+
+    Raises:
+        ValueError: points without labels.
+    """
+    if points is not None and point_labels is None:
+        raise ValueError("SAM's points need point_labels: 1 positive, 0 negative, -1 padding.")
+    if points is not None and point_valid is None:
+        point_valid = jnp.ones(points.shape[:3], bool)
+    encoder, dtype = sam.prompt_encoder, sam.prompt_encoder.dtype
+    batch, height, width, channels = image_embedding.shape
+    grid = (height, width)
+    tokens, valid = encoder(points, point_labels, point_valid, boxes, grid)
+    if tokens is None:
+        regions = 1 if mask_input is None else mask_input.shape[1]
+        tokens = jnp.zeros((batch, regions, 0, channels), dtype)
+        valid = jnp.zeros((batch, regions, 0), bool)
+    if mask_input is None:
+        dense = encoder.no_mask_embed.embedding[...][0]
+    else:
+        dense = encoder.embed_masks(mask_input)
+    masks = {True: slice(1, None), False: slice(0, 1), None: slice(0, None)}[multimask]
+    image = image_embedding.astype(dtype)[:, None] + dense
+    logits, iou = sam.mask_decoder(
+        image, encoder.pe_layer.grid(*grid).astype(dtype), tokens, valid, masks
+    )
+    return MaskPrediction(logits, iou)

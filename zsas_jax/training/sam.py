@@ -1,0 +1,185 @@
+"""Promptable segmentation as SAM is trained (Kirillov et al. 2023, section 3 and appendix A)."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+from scipy import ndimage
+
+from zsas_jax import sam as sam_network
+from zsas_jax.sam import Sam
+from zsas_jax.training import losses
+from zsas_jax.training.config import SamTaskConfig
+
+# Corrections are clicked after the first and the second round.
+CORRECTIONS = 2
+_SMALLEST = 24  # pixels of a segment that can be a target
+
+
+def sam_sample(
+    view: dict[str, Any], rng: np.random.Generator, config: SamTaskConfig
+) -> dict[str, np.ndarray]:
+    """Targets of one picture with their first clicks and noisy boxes.
+
+    Returns:
+        image uint8 [S, S, 3]; targets uint8 [R, S, S]; points float32 [R, N, 2] (x, y) in pixels;
+        labels int32 [R, N]; point_valid bool [R, N]; boxes float32 [R, 4]; weight float32 [R], 0
+        where the picture has fewer targets than R.
+    """
+    segments = view["segments"].astype(np.int32)
+    defect = view["mask"] > 0.5
+    chosen = _choose_targets(segments, defect, rng, config)
+    size = segments.shape[0]
+    count, slots = config.prompts, config.points
+    result = {
+        "image": view["image"],
+        "targets": np.zeros((count, size, size), np.uint8),
+        "points": np.zeros((count, slots, 2), np.float32),
+        "labels": np.zeros((count, slots), np.int32),
+        "point_valid": np.zeros((count, slots), bool),
+        "boxes": np.zeros((count, 4), np.float32),
+        "weight": np.zeros(count, np.float32),
+    }
+    for row, target in enumerate(chosen):
+        result["targets"][row] = target
+        result["weight"][row] = 1
+        result["boxes"][row] = _noisy_box(target, rng, config.box_noise)
+        points, labels = _first_clicks(target, rng, slots - CORRECTIONS)
+        result["points"][row, : len(points)] = points
+        result["labels"][row, : len(points)] = labels
+        result["point_valid"][row, : len(points)] = True
+    return result
+
+
+def sam_loss(
+    sam: Sam,
+    pixels: Float[Array, "b s s 3"],
+    batch: dict[str, Array],
+    key: jax.Array,
+    config: SamTaskConfig,
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """Four rounds on one image embedding, each scored by the best of its masks.
+
+    Clicks; clicks and the previous mask; the same with a box (the cascade's three stages, with a
+    corrective click between them); and a box alone, through the single-mask token.
+    """
+    embedding = sam_network.encode_image(sam, pixels)
+    low = 4 * embedding.shape[1]
+    b, r, size, _ = batch["targets"].shape
+    factor = size // low
+    targets = batch["targets"].astype(jnp.float32)
+    targets = targets.reshape(b, r, low, factor, low, factor).mean((3, 5))
+    points, labels, valid = batch["points"], batch["labels"], batch["point_valid"]
+    weight, boxes = batch["weight"], batch["boxes"]
+    keys = jax.random.split(key, CORRECTIONS)
+    total = jnp.zeros(())
+    scalars = {}
+    mask_input = None
+    for stage in range(1 + CORRECTIONS):
+        box = boxes if stage == CORRECTIONS else None
+        prediction = sam_network.decode_masks(
+            sam, embedding, points, labels, valid, box, mask_input, multimask=True
+        )
+        value, best, iou = _score(prediction, targets, weight, config)
+        total += value
+        scalars[f"iou_stage{stage + 1}"] = iou
+        if stage < CORRECTIONS:
+            mask_input = jax.lax.stop_gradient(best)
+            slot = points.shape[2] - CORRECTIONS + stage
+            x, y, label = _correction(keys[stage], mask_input > 0, targets > 0.5)
+            # SAM's clicks are pixel indices; it adds half a pixel itself.
+            xy = (jnp.stack([x, y], -1) + 0.5) * factor - 0.5
+            points = points.at[:, :, slot].set(xy)
+            labels = labels.at[:, :, slot].set(label)
+            # Half of the targets go on without a correction, as the pipeline's cascade does.
+            corrected = jax.random.bernoulli(keys[stage], 0.5, (b, r))
+            valid = valid.at[:, :, slot].set(corrected)
+    prediction = sam_network.decode_masks(
+        sam, embedding, None, None, None, boxes, None, multimask=False
+    )
+    value, _, iou = _score(prediction, targets, weight, config)
+    return (total + value) / (2 + CORRECTIONS), {**scalars, "iou_box": iou}
+
+
+def _score(
+    prediction: sam_network.MaskPrediction,
+    targets: Float[Array, "b r h w"],
+    weight: Float[Array, "b r"],
+    config: SamTaskConfig,
+) -> tuple[Float[Array, ""], Float[Array, "b r h w"], Float[Array, ""]]:
+    """Loss, the logits of the mask with the highest predicted IoU, and their mean true IoU."""
+    logits = prediction.logits.astype(jnp.float32)
+    focal, dice, iou = losses.mask_losses(logits, targets[:, :, None])
+    segmentation = config.focal_weight * focal + config.dice_weight * dice
+    quality = jnp.square(prediction.iou - jax.lax.stop_gradient(iou)).mean(-1)
+    loss = segmentation.min(-1) + config.iou_weight * quality
+    chosen = jnp.argmax(prediction.iou, axis=-1)[..., None]
+    best = jnp.take_along_axis(logits, chosen[..., None, None], axis=2)[:, :, 0]
+    best_iou = jnp.take_along_axis(iou, chosen, axis=2)[..., 0]
+    total = jnp.maximum(weight.sum(), 1)
+    return (loss * weight).sum() / total, best, (best_iou * weight).sum() / total
+
+
+def _correction(
+    key: jax.Array, predicted: Bool[Array, "b r h w"], truth: Bool[Array, "b r h w"]
+) -> tuple[Int[Array, "b r"], Int[Array, "b r"], Int[Array, "b r"]]:
+    """A random wrong pixel (column, row) and its true label; any pixel where nothing is wrong."""
+    wrong = predicted ^ truth
+    noise = jax.random.uniform(key, wrong.shape) + wrong
+    index = jnp.argmax(noise.reshape(*wrong.shape[:2], -1), axis=-1)
+    label = jnp.take_along_axis(truth.reshape(*wrong.shape[:2], -1), index[..., None], -1)[..., 0]
+    width = wrong.shape[-1]
+    return index % width, index // width, label.astype(jnp.int32)
+
+
+def _choose_targets(
+    segments: np.ndarray, defect: np.ndarray, rng: np.random.Generator, config: SamTaskConfig
+) -> list[np.ndarray]:
+    """Up to R masks: objects, parts, and connected pieces of the defect, defects preferred."""
+    pieces, number = ndimage.label(defect, np.ones((3, 3)))
+    sizes = np.bincount(pieces.ravel(), minlength=number + 1)
+    defects = [pieces == i for i in range(1, number + 1) if sizes[i] >= _SMALLEST]
+    if len(defects) > 1:
+        defects.append(defect)
+    sizes = np.bincount(segments[~defect].ravel(), minlength=1)
+    others = [segments == i for i in range(1, len(sizes)) if sizes[i] >= _SMALLEST]
+    chosen: list[np.ndarray] = []
+    for _ in range(config.prompts):
+        first = defects if rng.random() < config.defect_share else others
+        group = first or defects or others
+        if not group:
+            break
+        chosen.append(group[rng.integers(len(group))])
+    return chosen
+
+
+def _noisy_box(target: np.ndarray, rng: np.random.Generator, noise: float) -> np.ndarray:
+    rows, columns = np.flatnonzero(target.any(1)), np.flatnonzero(target.any(0))
+    box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
+    sides = np.tile(box[2:] - box[:2], 2)
+    # SAM: 10 % of the side, at most 20 of 1024 pixels.
+    limit = 20 / 1024 * target.shape[0]
+    shift = np.clip(rng.normal(0, noise, 4) * sides, -limit, limit)
+    return np.clip(box + shift, 0, target.shape[0]).astype(np.float32)
+
+
+def _first_clicks(
+    target: np.ndarray, rng: np.random.Generator, slots: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """One to half the slots inside the target, and up to half in a ring around it."""
+    half = slots // 2
+    ring = ndimage.binary_dilation(target, iterations=max(target.shape[0] // 25, 1)) & ~target
+    points, labels = [], []
+    for area, label, count in (
+        (target, 1, rng.integers(1, half + 1)),
+        (ring, 0, rng.integers(0, half + 1)),
+    ):
+        inside = np.flatnonzero(area)
+        if not len(inside):
+            continue
+        picked = rng.choice(inside, min(count, len(inside)), replace=False)
+        points += [divmod(index, target.shape[1])[::-1] for index in picked]
+        labels += [label] * len(picked)
+    return np.array(points, np.float32).reshape(-1, 2), np.array(labels, np.int32)

@@ -1,0 +1,228 @@
+"""What each network is trained on: datasets, losses and what a run saves."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, UInt8
+
+from zsas_jax import clip as clip_network
+from zsas_jax.clip.tokenizer import Tokenizer, train_tokenizer
+from zsas_jax.config import Config
+from zsas_jax.data.pool import open_pool
+from zsas_jax.errors import ConfigError
+from zsas_jax.model import Model
+from zsas_jax.prompting.text import encode_text
+from zsas_jax.training import captions, losses
+from zsas_jax.training.augment import augment
+from zsas_jax.training.config import TrainConfig
+from zsas_jax.training.loop import Batch, Scalars, Task
+from zsas_jax.training.sam import sam_loss, sam_sample
+from zsas_jax.weights.checkpoint import Bundle, load
+
+
+def make_task(config: TrainConfig) -> Task:
+    """Builds the task that `config.task` names."""
+    return {"clip": _clip_task, "sam": _sam_task, "umci": _umci_task}[config.task](config)
+
+
+def normalize(
+    images: UInt8[Array, "b h w 3"], mean: tuple[float, ...], std: tuple[float, ...]
+) -> Float[Array, "b h w 3"]:
+    """Levels 0..255 to normalised pixels; `mean` and `std` are in the same levels."""
+    return (images.astype(jnp.float32) - jnp.asarray(mean)) / jnp.asarray(std)
+
+
+def _clip_task(config: TrainConfig) -> Task:
+    assert config.clip is not None
+    tokenizer = train_tokenizer(
+        captions.corpus(config.clip_task.vocab_captions, config.seed),
+        config.clip.vocab_size,
+        config.clip.context_length,
+    )
+    size = config.clip.image_size
+    graphdef, params, frozen = _new_network(config, "clip")
+    weights = config.clip_task
+
+    def sample(item: dict[str, Any], rng: np.random.Generator) -> Batch:
+        view = augment(item, rng, size, config.data)
+        texts = captions.for_training(rng, view["class_name"], view["defect"], weights.unknown_word)
+        return {
+            "image": view["image"],
+            "mask": view["mask"],
+            "tokens": tokenizer(texts),
+            "group": np.int32(captions.group(view["class_name"], view["defect"])),
+            "label": np.int32(view["defect"] != "good"),
+        }
+
+    def loss(params, frozen, batch: Batch, key: jax.Array) -> tuple[jax.Array, Scalars]:
+        clip = nnx.merge(graphdef, params, frozen).clip
+        pixels = normalize(batch["image"], *_clip_statistics(clip.config))
+        image = clip_network.encode_image(clip, pixels, layers=(clip.config.vision_layers,))
+        count = batch["tokens"].shape[1]
+        text = clip_network.encode_text(clip, batch["tokens"].reshape(-1, batch["tokens"].shape[2]))
+        text = _unit(text).reshape(-1, count, text.shape[-1])
+        image_features = _unit(image.class_embedding)
+        scale = jnp.exp(jnp.minimum(clip.logit_scale[...], jnp.log(100.0)))
+        contrast = losses.contrastive_loss(image_features, text[:, 0], batch["group"], scale)
+        states = jax.nn.log_softmax(scale * jnp.einsum("bd,bsd->bs", image_features, text[:, 1:]))
+        state = -jnp.mean(jnp.take_along_axis(states, batch["label"][:, None], axis=1))
+        patches = _unit(clip_network.project_patches(clip, image.patch_tokens[0]))
+        grid = size // clip.config.patch_size
+        logits = scale * jnp.einsum("bpd,bsd->bps", patches, text[:, 1:])
+        logits = logits.reshape(-1, 1, grid, grid, 2)
+        # Quarter the picture's resolution: fine enough for the mask, cheap enough for every step.
+        masks = _mean_pool(batch["mask"], 4)
+        region = losses.umci_loss(logits, (masks > 0.3).astype(jnp.float32), (1.0,))
+        total = contrast + weights.state_weight * state + weights.region_weight * region
+        correct = jnp.mean((states[:, 1] > states[:, 0]) == (batch["label"] > 0))
+        return total, {
+            "contrast": contrast,
+            "state": state,
+            "region": region,
+            "accuracy": correct,
+            "scale": scale,
+        }
+
+    def export(params) -> Bundle:
+        parts = Config(clip=config.clip, pipeline=config.pipeline)
+        return Bundle(nnx.merge(graphdef, params, frozen), tokenizer, parts)
+
+    return Task(params, frozen, loss, _dataset(config, sample), export)
+
+
+def _sam_task(config: TrainConfig) -> Task:
+    assert config.sam is not None
+    size = config.sam.image_size
+    graphdef, params, frozen = _new_network(config, "sam")
+
+    def sample(item: dict[str, Any], rng: np.random.Generator) -> Batch:
+        return sam_sample(augment(item, rng, size, config.data), rng, config.sam_task)
+
+    def loss(params, frozen, batch: Batch, key: jax.Array) -> tuple[jax.Array, Scalars]:
+        sam = nnx.merge(graphdef, params, frozen).sam
+        pixels = normalize(batch["image"], sam.config.pixel_mean, sam.config.pixel_std)
+        return sam_loss(sam, pixels, batch, key, config.sam_task)
+
+    def export(params) -> Bundle:
+        parts = Config(sam=config.sam, pipeline=config.pipeline)
+        return Bundle(nnx.merge(graphdef, params, frozen), None, parts)
+
+    return Task(params, frozen, loss, _dataset(config, sample), export)
+
+
+def _umci_task(config: TrainConfig) -> Task:
+    start = _load_all(config.init)
+    if start.model.clip is None:
+        raise ConfigError("training UMCI needs a CLIP: expected `init` to name its checkpoint")
+    assert config.umci is not None and start.tokenizer is not None
+    parts = dataclasses.replace(start.config, umci=config.umci, pipeline=config.pipeline)
+    clip_config = parts.clip
+    assert clip_config is not None
+    size = config.pipeline.clip_image_size
+    size = size if isinstance(size, int) else size[0]
+    fresh = Model(Config(umci=config.umci), rngs=nnx.Rngs(config.seed))
+    graphdef, params, buffers = nnx.split(fresh, nnx.Param, ...)
+    classes = captions.class_words()
+    # The last row is the prompt of a part whose category nobody told us.
+    names = [*classes.values(), "object"]
+    text = encode_text(start.model.clip, start.tokenizer, names)
+    frozen = {"clip": start.model.clip, "buffers": buffers, "text": text}
+    index = {name: number for number, name in enumerate(classes)}
+
+    def sample(item: dict[str, Any], rng: np.random.Generator) -> Batch:
+        view = augment(item, rng, size, config.data)
+        known = rng.random() >= config.umci_task.unknown_word
+        category = index[view["class_name"]] if known else len(index)
+        return {"image": view["image"], "mask": view["mask"], "category": np.int32(category)}
+
+    def loss(params, frozen, batch: Batch, key: jax.Array) -> tuple[jax.Array, Scalars]:
+        clip = frozen["clip"]
+        pixels = normalize(batch["image"], *_clip_statistics(clip.config))
+        encoding = clip_network.encode_image(clip, pixels, layers=config.umci.layers)
+        tokens = [jax.lax.stop_gradient(tokens) for tokens in encoding.patch_tokens]
+        grid = size // clip.config.patch_size
+        umci = nnx.merge(graphdef, params, frozen["buffers"]).umci
+        logits = umci(tokens, (grid, grid), frozen["text"][batch["category"]])
+        masks = batch["mask"]
+        if config.umci_task.loss_resolution == "grid":
+            masks = _mean_pool(masks, clip.config.patch_size)
+        masks = (masks > 0.5).astype(jnp.float32)
+        task = config.umci_task
+        value = losses.umci_loss(
+            logits, masks, task.stage_weights, task.focal_gamma, task.dice_smooth
+        )
+        return value, {}
+
+    def export(params) -> Bundle:
+        umci = nnx.merge(graphdef, params, buffers).umci
+        model = start.model
+        model.umci = umci
+        return Bundle(model, start.tokenizer, parts)
+
+    return Task(params, frozen, loss, _dataset(config, sample), export)
+
+
+def _load_all(directories: tuple[str, ...]) -> Bundle:
+    """One bundle of the networks of several checkpoints."""
+    model, tokenizer, parts = Model(Config(), rngs=nnx.Rngs(0)), None, Config()
+    for directory in directories:
+        bundle = load(pathlib.Path(directory))
+        tokenizer = bundle.tokenizer or tokenizer
+        for name in ("clip", "sam", "umci"):
+            if getattr(bundle.model, name) is not None:
+                setattr(model, name, getattr(bundle.model, name))
+                parts = dataclasses.replace(parts, **{name: getattr(bundle.config, name)})
+    return Bundle(model, tokenizer, parts)
+
+
+def _new_network(config: TrainConfig, name: str):
+    model = Model(Config(**{name: getattr(config, name)}), rngs=nnx.Rngs(config.seed))
+    if config.init:
+        setattr(model, name, getattr(_load_all(config.init).model, name))
+    return nnx.split(model, nnx.Param, ...)
+
+
+def _dataset(
+    config: TrainConfig, sample: Callable[[dict[str, Any], np.random.Generator], Batch]
+) -> grain.IterDataset:
+    data = config.data
+    pool = open_pool(
+        data.cache_dir,
+        pictures=data.pictures,
+        size=data.size,
+        seed=data.seed,
+        workers=data.workers,
+    )
+    batches = (
+        grain.MapDataset.source(pool)
+        .seed(config.seed)
+        .shuffle()
+        .repeat()
+        .random_map(sample)
+        .batch(config.batch_size, drop_remainder=True)
+    )
+    return batches.to_iter_dataset(grain.ReadOptions(data.workers, 4))
+
+
+def _clip_statistics(config: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """CLIP's mean and standard deviation, stated for [0, 1], in levels of 0..255."""
+    return (
+        tuple(255 * value for value in config.pixel_mean),
+        tuple(255 * value for value in config.pixel_std),
+    )
+
+
+def _unit(x: Array) -> Array:
+    return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def _mean_pool(x: Float[Array, "b h w"], factor: int) -> Float[Array, "b i j"]:
+    b, h, w = x.shape
+    return x.reshape(b, h // factor, factor, w // factor, factor).mean((2, 4))

@@ -1,0 +1,1 @@
+"""Weight conversion, and checkpoints."""
