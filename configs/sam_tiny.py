@@ -22,11 +22,11 @@ SAM = SamConfig(
 
 CONFIG = TrainConfig(
     task="sam",
-    steps=4000,
-    batch_size=8,
+    steps=2800,
+    batch_size=4,
     sam=SAM,
-    sam_task=SamTaskConfig(prompts=4, points=12),
+    sam_task=SamTaskConfig(prompts=4, points=11),
     optimizer=OptimizerConfig(
-        learning_rate=8e-4, weight_decay=0.05, warmup_steps=200, schedule="cosine"
+        learning_rate=6e-4, weight_decay=0.05, warmup_steps=200, schedule="cosine"
     ),
 )

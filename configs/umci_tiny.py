@@ -7,17 +7,17 @@ from zsas_jax.config import PipelineConfig
 from zsas_jax.training.config import DataConfig, OptimizerConfig, TrainConfig
 from zsas_jax.umci.config import UmciConfig
 
-LAYERS = (2, 4, 6, 8)
+LAYERS = (2, 3, 5, 6)
 
 CONFIG = TrainConfig(
     task="umci",
     steps=1500,
     batch_size=8,
     init=("runs/clip_tiny/model", "runs/sam_tiny/model"),
-    umci=UmciConfig(width=128, text_dim=128, hidden_dim=64, layers=LAYERS),
+    umci=UmciConfig(width=96, text_dim=96, hidden_dim=64, layers=LAYERS),
     data=DataConfig(crop_min=0.6, full_picture=0.6),
     optimizer=OptimizerConfig(
         learning_rate=1e-3, weight_decay=0.01, warmup_steps=100, schedule="cosine"
     ),
-    pipeline=PipelineConfig(clip_image_size=192, layers=LAYERS),
+    pipeline=PipelineConfig(clip_image_size=192),
 )

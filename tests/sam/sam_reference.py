@@ -26,7 +26,7 @@ TINY = {
         "hidden_size": 32,
         "image_size": 96,
         "patch_size": 16,
-        "mask_input_channels": 8,
+        "mask_input_channels": 20,
     },
     "mask_decoder_config": {
         "hidden_size": 32,

@@ -12,7 +12,7 @@ pytest.importorskip("transformers")
 import sam_reference as reference  # noqa: E402
 
 from zsas_jax.sam import image_encoder  # noqa: E402
-from zsas_jax.sam.layers import PatchConv, UpsampleConv, linear_resample_matrix  # noqa: E402
+from zsas_jax.sam.layers import PatchConv, UpsampleConv  # noqa: E402
 
 TOLERANCE = 1e-5
 
@@ -112,19 +112,12 @@ def test_windows_come_back():
     np.testing.assert_array_equal(image_encoder.window_unpartition(windows, 4, (5, 7)), x)
 
 
-@pytest.mark.parametrize(("source", "target"), [(6, 9), (9, 6), (11, 13), (64, 37), (5, 5), (1, 4)])
-def test_linear_resampling_equals_torch(source, target):
-    x = noise(1, 2, source)
-    expected = torch.nn.functional.interpolate(torch.from_numpy(x), size=target, mode="linear")
-    close(x @ linear_resample_matrix(source, target).T, expected)
-
-
-def test_absolute_positions_resampled():
-    positions = noise(1, 6, 6, 5)
-    expected = torch.nn.functional.interpolate(
-        channels_first(positions), size=(4, 9), mode="bilinear"
-    )
-    close(image_encoder.resample_positions(jnp.asarray(positions), 4, 9), channels_last(expected))
+@pytest.mark.parametrize("size", [4, 6, 7, 19])
+def test_relative_positions_equal_transformers(ours, theirs, size):
+    attention = theirs.vision_encoder.layers[1].attn
+    expected = attention.get_rel_pos(size, size, attention.rel_pos_h)
+    table = ours.image_encoder.blocks[1].attn.rel_pos_h[...]
+    close(image_encoder.relative_positions(table, size), expected)
 
 
 def test_position_encoding(ours, theirs):

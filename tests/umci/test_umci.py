@@ -1,5 +1,7 @@
 """UMCI against an independent PyTorch writing of ClipSAM's Algorithms 1 and 2."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,11 @@ torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
 CONFIG = UmciConfig(width=12, text_dim=10, hidden_dim=8, scale_kernels=(3, 9), layers=(1, 2))
+
+
+@functools.cache
+def create(config):
+    return jax.jit(lambda: Umci(config, rngs=nnx.Rngs(0)))()
 
 
 def randomize(model, seed=0, scale=0.4, dtype=jnp.float32):
@@ -100,7 +107,7 @@ def example(grid, config=CONFIG, dtype=np.float32, batch=2):
 
 
 def worst_difference(config, grid, dtype):
-    umci = randomize(Umci(config, rngs=nnx.Rngs(0)), dtype=dtype)
+    umci = randomize(create(config), dtype=dtype)
     tokens, text = example(grid, config, dtype)
     ours = np.asarray(jax.jit(lambda m, t, x: m(t, grid, x))(umci, tokens, text))
     theirs = torch.stack(
@@ -133,7 +140,7 @@ def test_ablations_equal_pytorch(strip, scale):
 
 def test_probability_is_the_mean_over_stages_of_the_abnormal_channel():
     grid = (3, 4)
-    umci = randomize(Umci(CONFIG, rngs=nnx.Rngs(0)))
+    umci = randomize(create(CONFIG))
     tokens, text = example(grid)
     tokens = [jnp.asarray(x) for x in tokens]
     logits = np.asarray(umci(tokens, grid, jnp.asarray(text)), np.float64)
@@ -144,15 +151,15 @@ def test_probability_is_the_mean_over_stages_of_the_abnormal_channel():
 
 
 def test_gradients_are_finite_where_norms_vanish():
-    umci = jax.tree.map(jnp.zeros_like, Umci(CONFIG, rngs=nnx.Rngs(0)))
+    umci = jax.tree.map(jnp.zeros_like, create(CONFIG))
     tokens = [jnp.zeros((1, 12, CONFIG.width)) for _ in CONFIG.layers]
     text = jnp.zeros((1, 2, CONFIG.text_dim))
-    gradient = jax.grad(lambda m: anomaly_probability(m, tokens, (3, 4), text).sum())(umci)
+    gradient = jax.jit(jax.grad(lambda m: anomaly_probability(m, tokens, (3, 4), text).sum()))(umci)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
 def test_every_parameter_matters():
-    umci = randomize(Umci(CONFIG, rngs=nnx.Rngs(0)))
+    umci = randomize(create(CONFIG))
     tokens, text = example((5, 6))
     tokens = [jnp.asarray(x) for x in tokens]
     weights = jnp.arange(60.0).reshape(2, 5, 6)
@@ -160,12 +167,12 @@ def test_every_parameter_matters():
     def loss(model):
         return (anomaly_probability(model, tokens, (5, 6), jnp.asarray(text)) * weights).sum()
 
-    for path, leaf in jax.tree.leaves_with_path(jax.grad(loss)(umci)):
+    for path, leaf in jax.tree.leaves_with_path(jax.jit(jax.grad(loss))(umci)):
         assert np.abs(leaf).max() > 0, jax.tree_util.keystr(path)
 
 
 def test_works_in_bfloat16():
-    umci = randomize(Umci(CONFIG, rngs=nnx.Rngs(0)), dtype=jnp.bfloat16)
+    umci = randomize(create(CONFIG), dtype=jnp.bfloat16)
     tokens, text = example((4, 5))
     tokens = [jnp.asarray(x) for x in tokens]
     assert umci(tokens, (4, 5), jnp.asarray(text)).dtype == jnp.bfloat16
@@ -173,7 +180,7 @@ def test_works_in_bfloat16():
 
 
 def test_wrong_number_of_stages_and_bad_sizes_are_errors():
-    umci = Umci(CONFIG, rngs=nnx.Rngs(0))
+    umci = create(CONFIG)
     with pytest.raises(ValueError, match="2 UMCI stages"):
         umci([jnp.zeros((1, 1, 12))], (1, 1), jnp.zeros((1, 2, 10)))
     with pytest.raises(ConfigError, match="hidden_dim"):

@@ -256,7 +256,9 @@ def encode_text(clip: Clip, token_ids: Int[Array, "b n"]) -> Float[Array, "b d"]
             f"Token ids have {length} columns, expected at most the context length "
             f"{config.context_length}."
         )
-    x = clip.token_embedding(token_ids) + clip.positional_embedding[...][:length]
+    # Not through nnx.Embed's call, which casts to the dtype that the module was built with.
+    x = jnp.take(clip.token_embedding.embedding[...], token_ids, axis=0)
+    x = x + clip.positional_embedding[...][:length]
     causal = jnp.tril(jnp.ones((length, length), bool))
     for block in clip.transformer.resblocks:
         x = block(x, causal)

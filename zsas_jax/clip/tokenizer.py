@@ -4,15 +4,17 @@ A thin layer over the `tokenizers` library, which reads and writes the files tha
 uses. Unlike OpenAI's Python code it neither repairs mis-encoded text (ftfy) nor HTML entities.
 """
 
+import itertools
 import json
 import os
 import pathlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import tokenizers
 from jaxtyping import Int
-from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 
 from zsas_jax.errors import CheckpointError, ConfigError
 
@@ -38,12 +40,9 @@ class Tokenizer:
         # The file's own padding, truncation and special tokens would come on top of ours.
         backend.no_padding()
         backend.no_truncation()
-        start, end = backend.token_to_id(START), backend.token_to_id(END)
-        if start is None or end is None:
-            raise CheckpointError(
-                f"The tokenizer's vocabulary lacks {START} or {END}, which CLIP's has."
-            )
-        self.start_id, self.end_id = start, end
+        vocab = backend.get_vocab()
+        _require_special_tokens(vocab, "The tokenizer's vocabulary")
+        self.start_id, self.end_id = vocab[START], vocab[END]
 
     @property
     def vocab_size(self) -> int:
@@ -84,7 +83,10 @@ def load_tokenizer(directory: str | os.PathLike, context_length: int = 77) -> To
                 f"{directory} has no {path.name}, expected tokenizer.json, or vocab.json with "
                 "merges.txt."
             )
-    return Tokenizer(_build(_read_vocab(vocab), _read_merges(merges)), context_length)
+    table, pairs = _read_vocab(vocab), _read_merges(merges)
+    _require_special_tokens(table, vocab)
+    _require_known(pairs, table, merges)
+    return Tokenizer(_build(table, pairs), context_length)
 
 
 def train_tokenizer(
@@ -101,26 +103,55 @@ def train_tokenizer(
     smallest = 2 * len(_BYTES) + 2
     if vocab_size < smallest:
         raise ConfigError(f"vocab_size is {vocab_size}, expected at least {smallest}.")
-    learner = _pipeline(models.BPE(end_of_word_suffix=WORD_END))
-    learner.train_from_iterator(
-        texts,
-        trainers.BpeTrainer(
-            vocab_size=vocab_size,
-            min_frequency=2,
-            show_progress=False,
-            initial_alphabet=_BYTES,
-            end_of_word_suffix=WORD_END,
-        ),
-    )
-    learned = json.loads(learner.to_str())["model"]["merges"]
-    merges = [
-        tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in learned
-    ]
-    merges = merges[: vocab_size - smallest]
+    merges = _learn_merges(texts, vocab_size - smallest)
     tokens = [*_BYTES, *(byte + WORD_END for byte in _BYTES)]
-    tokens += ["".join(merge) for merge in merges] + [START, END]
-    vocab = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
-    return Tokenizer(_build(vocab, merges), context_length)
+    tokens += [left + right for left, right in merges] + [START, END]
+    return Tokenizer(_build({token: i for i, token in enumerate(tokens)}, merges), context_length)
+
+
+def _learn_merges(texts: Iterable[str], limit: int) -> list[tuple[str, str]]:
+    """Byte-pair encoding: again and again the most frequent pair, seen at least twice, is merged.
+
+    Ties go to the pair that sorts first, so that the same captions give the same file; the
+    library's own trainer is not reproducible.
+    """
+    splitter = _pipeline(models.BPE())
+    words: Counter[tuple[str, ...]] = Counter()
+    for text, times in Counter(texts).items():
+        clean = splitter.normalizer.normalize_str(text)
+        for word, _ in splitter.pre_tokenizer.pre_tokenize_str(clean):
+            words[(*word[:-1], word[-1] + WORD_END)] += times
+    merges, known = [], set()
+    while len(merges) < limit:
+        pairs: Counter[tuple[str, str]] = Counter()
+        for word, times in words.items():
+            for pair in itertools.pairwise(word):
+                pairs[pair] += times
+        # Two pairs may spell the same token; a vocabulary holds it once.
+        candidates = [
+            (-n, pair) for pair, n in pairs.items() if n > 1 and "".join(pair) not in known
+        ]
+        if not candidates:
+            break
+        best = min(candidates)[1]
+        merges.append(best)
+        known.add("".join(best))
+        merged: Counter[tuple[str, ...]] = Counter()
+        for word, times in words.items():
+            merged[_merge(word, best)] += times
+        words = merged
+    return merges
+
+
+def _merge(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
+    if pair[0] not in word or pair[1] not in word:
+        return word
+    result, position = [], 0
+    while position < len(word):
+        step = 2 if word[position : position + 2] == pair else 1
+        result.append("".join(word[position : position + step]))
+        position += step
+    return tuple(result)
 
 
 def _build(vocab: dict[str, int], merges: list[tuple[str, str]]) -> tokenizers.Tokenizer:
@@ -128,6 +159,12 @@ def _build(vocab: dict[str, int], merges: list[tuple[str, str]]) -> tokenizers.T
     backend = _pipeline(model)
     backend.add_special_tokens([START, END])
     return backend
+
+
+def _require_special_tokens(vocab: dict[str, int], where: str | os.PathLike) -> None:
+    for token in (START, END):
+        if token not in vocab:
+            raise CheckpointError(f"{where} has no token {token}, which CLIP needs.")
 
 
 def _pipeline(model: models.BPE) -> tokenizers.Tokenizer:
@@ -148,9 +185,32 @@ def _pipeline(model: models.BPE) -> tokenizers.Tokenizer:
 
 def _read_tokenizer_json(path: pathlib.Path) -> tokenizers.Tokenizer:
     try:
-        return tokenizers.Tokenizer.from_file(str(path))
+        text = path.read_text("utf-8")
+        model = json.loads(text)["model"]
+        merges = [m.split(" ") if isinstance(m, str) else m for m in model["merges"]]
+        vocab, pairs = dict(model["vocab"]), [(left, right) for left, right in merges]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} is damaged or no byte-pair tokenizer (reading it gave {error!r})."
+        ) from error
+    _require_special_tokens(vocab, path)
+    _require_known(pairs, vocab, path)
+    try:
+        return tokenizers.Tokenizer.from_str(text)
     except Exception as error:  # the library raises bare Exceptions
-        raise CheckpointError(f"{path} is no readable tokenizer file: {error}") from error
+        raise CheckpointError(f"{path} is damaged: {error}.") from error
+
+
+def _require_known(
+    merges: list[tuple[str, str]], vocab: dict[str, int], path: pathlib.Path
+) -> None:
+    """The library panics, past Python's exceptions, on merges that the vocabulary lacks."""
+    for left, right in merges:
+        for token in (left, right, left + right):
+            if token not in vocab:
+                raise CheckpointError(
+                    f"{path} merges {left!r} and {right!r}, but the vocabulary lacks {token!r}."
+                )
 
 
 def _read_vocab(path: pathlib.Path) -> dict[str, int]:

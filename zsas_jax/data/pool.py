@@ -1,6 +1,7 @@
 """A pool of rendered training pictures on disk, memory-mapped: rendered once, read many times."""
 
 import concurrent.futures
+import contextlib
 import hashlib
 import json
 import multiprocessing
@@ -72,7 +73,10 @@ def _render(directory: pathlib.Path, *, pictures: int, size: int, seed: int, wor
     starts = range(0, pictures, _CHUNK)
     # Spawned, not forked: the parent may already run JAX's threads.
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as executor:
+    with (
+        _single_threaded_blas(),
+        concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as executor,
+    ):
         jobs = executor.map(
             _render_chunk,
             [(seed, pictures, size, start, min(start + _CHUNK, pictures)) for start in starts],
@@ -91,6 +95,19 @@ def _render(directory: pathlib.Path, *, pictures: int, size: int, seed: int, wor
         part.rename(directory)
     except OSError:  # Another process rendered the same pool meanwhile.
         shutil.rmtree(part)
+
+
+@contextlib.contextmanager
+def _single_threaded_blas():
+    """Workers started meanwhile run small matrix products on one thread: theirs is a core each."""
+    old = os.environ.get("OPENBLAS_NUM_THREADS")
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["OPENBLAS_NUM_THREADS"]
+        if old is not None:
+            os.environ["OPENBLAS_NUM_THREADS"] = old
 
 
 def _render_chunk(job: tuple[int, int, int, int, int]):

@@ -45,7 +45,7 @@ def attention(
     }
     operands = {name: array for name, array in heads_first.items() if array is not None}
     if scale is None:
-        scale = query.shape[-1] ** -0.5
+        scale = math.sqrt(1 / query.shape[-1])
     if query.shape[-3] * key.shape[-3] < BLOCKED_FROM_SCORES:
         result = _softmax_average(operands, scale)
     else:

@@ -4,7 +4,6 @@ Sizes are static, so the resampling matrices are computed with NumPy at trace ti
 """
 
 import math
-from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,12 +12,11 @@ from jaxtyping import Array, Float
 from zsas_jax.errors import ConfigError
 from zsas_jax.ops.layers import accumulation_dtype
 
-PositionRule = Literal["bicubic", "bicubic_antialias", "bilinear"]
-POSITION_RULES: tuple[str, ...] = ("bicubic", "bicubic_antialias", "bilinear")
+POSITION_RULES = ("bicubic", "bicubic_antialias", "bilinear")
 
 
 def resample_positions(
-    grid: Float[Array, "h w channels"], height: int, width: int, rule: PositionRule = "bicubic"
+    grid: Float[Array, "h w channels"], height: int, width: int, rule: str = "bicubic"
 ) -> Float[Array, "{height} {width} channels"]:
     """Resamples a grid of embeddings as `torch.nn.functional.interpolate` does (half-pixel
     centres); computed in at least float32.
@@ -35,7 +33,7 @@ def resample_positions(
     return resampled.astype(grid.dtype)
 
 
-def resampling_matrix(in_size: int, out_size: int, rule: PositionRule = "bicubic") -> np.ndarray:
+def resampling_matrix(in_size: int, out_size: int, rule: str = "bicubic") -> np.ndarray:
     """The float64 matrix [out_size, in_size] that resamples one axis; each row sums to one.
 
     `bicubic`: 4 taps with a = -0.75, borders repeated (torch). `bicubic_antialias`: a = -0.5, the

@@ -58,9 +58,10 @@ def resize_pillow(
 ) -> Float[Array, "b out_h out_w 3"]:
     """Resizes the valid part of each canvas as Pillow does, to at most one level of difference.
 
-    Horizontal pass first, each pass rounded and clipped to 0..255. `sizes` and `out_sizes` are
-    (height, width); the result holds whole levels 0..255 as float32 on a canvas of the static
-    (height, width) `out_max`, zero outside the valid part. No float copy of the canvas exists.
+    Horizontal pass first (Pillow 13 turns that round for some tall images), each pass rounded and
+    clipped to 0..255. `sizes` and `out_sizes` are (height, width); the result holds whole levels
+    0..255 as float32 on a canvas of the static (height, width) `out_max`, zero outside the valid
+    part. No float copy of the canvas exists.
     """
     count, height, width, _ = images.shape
     out_sizes = jnp.broadcast_to(jnp.asarray(out_sizes, jnp.int32), (count, 2))

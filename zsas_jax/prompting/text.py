@@ -176,7 +176,7 @@ def load_prompts(path: str | os.PathLike) -> Prompts:
     return Prompts(**fields)
 
 
-def _checked(field: str, given: Sequence[str] | None, default: tuple[str, ...]) -> tuple[str, ...]:
+def _checked(field: str, given: Sequence | None, default: tuple[str, ...]) -> tuple[str, ...]:
     """The list to use, each entry holding exactly one "{}"."""
     if given is None:
         return default

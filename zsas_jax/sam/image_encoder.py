@@ -17,8 +17,9 @@ from jaxtyping import Array, Float
 
 from zsas_jax.ops.attention import attention
 from zsas_jax.ops.layers import LayerNorm, Mlp, gelu
+from zsas_jax.ops.position import resample_positions, resampling_matrix
 from zsas_jax.sam.config import SamConfig
-from zsas_jax.sam.layers import PatchConv, linear_resample_matrix
+from zsas_jax.sam.layers import PatchConv
 
 
 class PatchEmbed(nnx.Module):
@@ -138,7 +139,7 @@ class ImageEncoder(nnx.Module):
                 f"found {pixels.shape[1]} x {pixels.shape[2]}."
             )
         x = self.patch_embed(pixels)
-        x = x + resample_positions(self.pos_embed[...], x.shape[1], x.shape[2])
+        x = x + resample_positions(self.pos_embed[0], x.shape[1], x.shape[2], "bilinear")
         for block in self.blocks:
             x = block(x)
         for layer in self.neck:
@@ -171,17 +172,6 @@ def relative_positions(table: Float[Array, "length d"], size: int) -> Float[Arra
     """Rows q - k + size - 1 of a relative-position table, resampled if its length differs."""
     length = 2 * size - 1
     if table.shape[0] != length:
-        matrix = linear_resample_matrix(table.shape[0], length)
-        table = matrix.astype(table.dtype) @ table
+        matrix = jnp.asarray(resampling_matrix(table.shape[0], length, "bilinear"), table.dtype)
+        table = matrix @ table
     return table[np.arange(size)[:, None] - np.arange(size)[None, :] + size - 1]
-
-
-def resample_positions(
-    positions: Float[Array, "1 h0 w0 c"], height: int, width: int
-) -> Float[Array, "1 h w c"]:
-    """Absolute position embeddings for another grid, linearly along each axis."""
-    if positions.shape[1:3] == (height, width):
-        return positions
-    rows = linear_resample_matrix(positions.shape[1], height).astype(positions.dtype)
-    columns = linear_resample_matrix(positions.shape[2], width).astype(positions.dtype)
-    return jnp.einsum("yi,xj,bijc->byxc", rows, columns, positions)

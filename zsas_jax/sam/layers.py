@@ -1,7 +1,6 @@
 """Small layers that only SAM needs."""
 
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -45,19 +44,3 @@ class UpsampleConv(nnx.ConvTranspose):
         outputs = jnp.moveaxis(outputs, -3, -4)
         outputs = outputs.reshape(*batch, height * rows, width * columns, features)
         return outputs if self.bias is None else outputs + self.bias[...]
-
-
-def linear_resample_matrix(source: int, target: int) -> np.ndarray:
-    """The [target, source] float64 matrix of torch's linear resampling, align_corners False.
-
-    Half-pixel centres, no antialiasing; positions before the first sample take its value.
-    """
-    centres = (np.arange(target) + 0.5) * (source / target) - 0.5
-    centres = np.maximum(centres, 0.0)
-    low = np.minimum(centres.astype(np.int64), source - 1)
-    high = np.minimum(low + 1, source - 1)
-    weight = centres - low
-    matrix = np.zeros((target, source))
-    np.add.at(matrix, (np.arange(target), low), 1.0 - weight)
-    np.add.at(matrix, (np.arange(target), high), weight)
-    return matrix

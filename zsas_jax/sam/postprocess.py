@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from zsas_jax.ops.position import resampling_matrix
 from zsas_jax.sam.config import SamConfig
-from zsas_jax.sam.layers import linear_resample_matrix
 
 LARGEST_EXACT_SIDE = 16384  # pixels; up to here `frame_size` equals float64 arithmetic
 
@@ -90,8 +90,10 @@ def upscale_logits(
 
 
 def _resize(images: Array, height: int, width: int) -> Array:
-    rows = linear_resample_matrix(images.shape[-2], height).astype(images.dtype)
-    columns = linear_resample_matrix(images.shape[-1], width).astype(images.dtype)
+    rows, columns = (
+        jnp.asarray(resampling_matrix(source, target, "bilinear"), images.dtype)
+        for source, target in zip(images.shape[-2:], (height, width), strict=True)
+    )
     return jnp.einsum(
         "yi,...ij,xj->...yx", rows, images, columns, precision=jax.lax.Precision.HIGHEST
     )

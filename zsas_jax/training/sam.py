@@ -13,8 +13,8 @@ from zsas_jax.sam import Sam
 from zsas_jax.training import losses
 from zsas_jax.training.config import SamTaskConfig
 
-# Corrections are clicked after the first and the second round.
-CORRECTIONS = 2
+# Slots kept free for the click that corrects the first round's mask.
+CORRECTIONS = 1
 _SMALLEST = 24  # pixels of a segment that can be a target
 
 
@@ -60,10 +60,10 @@ def sam_loss(
     key: jax.Array,
     config: SamTaskConfig,
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
-    """Four rounds on one image embedding, each scored by the best of its masks.
+    """Three rounds on one image embedding, each scored by the best of its masks.
 
-    Clicks; clicks and the previous mask; the same with a box (the cascade's three stages, with a
-    corrective click between them); and a box alone, through the single-mask token.
+    Clicks; the clicks with the first round's mask, a corrective click and, in half of the steps,
+    the box (the stages of the cascade); and a box alone, through the single-mask token.
     """
     embedding = sam_network.encode_image(sam, pixels)
     low = 4 * embedding.shape[1]
@@ -73,34 +73,33 @@ def sam_loss(
     targets = targets.reshape(b, r, low, factor, low, factor).mean((3, 5))
     points, labels, valid = batch["points"], batch["labels"], batch["point_valid"]
     weight, boxes = batch["weight"], batch["boxes"]
-    keys = jax.random.split(key, CORRECTIONS)
-    total = jnp.zeros(())
-    scalars = {}
-    mask_input = None
-    for stage in range(1 + CORRECTIONS):
-        box = boxes if stage == CORRECTIONS else None
-        prediction = sam_network.decode_masks(
-            sam, embedding, points, labels, valid, box, mask_input, multimask=True
-        )
-        value, best, iou = _score(prediction, targets, weight, config)
-        total += value
-        scalars[f"iou_stage{stage + 1}"] = iou
-        if stage < CORRECTIONS:
-            mask_input = jax.lax.stop_gradient(best)
-            slot = points.shape[2] - CORRECTIONS + stage
-            x, y, label = _correction(keys[stage], mask_input > 0, targets > 0.5)
-            # SAM's clicks are pixel indices; it adds half a pixel itself.
-            xy = (jnp.stack([x, y], -1) + 0.5) * factor - 0.5
-            points = points.at[:, :, slot].set(xy)
-            labels = labels.at[:, :, slot].set(label)
-            # Half of the targets go on without a correction, as the pipeline's cascade does.
-            corrected = jax.random.bernoulli(keys[stage], 0.5, (b, r))
-            valid = valid.at[:, :, slot].set(corrected)
-    prediction = sam_network.decode_masks(
+    click_key, use_key, box_key = jax.random.split(key, 3)
+
+    first = sam_network.decode_masks(sam, embedding, points, labels, valid, None, None)
+    loss_points, best, iou_points = _score(first, targets, weight, config)
+    previous = jax.lax.stop_gradient(best)
+
+    slot = points.shape[2] - 1
+    x, y, label = _correction(click_key, previous > 0, targets > 0.5)
+    # SAM's clicks are pixel indices; it adds half a pixel itself.
+    points = points.at[:, :, slot].set((jnp.stack([x, y], -1) + 0.5) * factor - 0.5)
+    labels = labels.at[:, :, slot].set(label)
+    # Half of the targets go on without the correction, as the pipeline's cascade does.
+    valid = valid.at[:, :, slot].set(jax.random.bernoulli(use_key, 0.5, (b, r)))
+
+    def refine(box: Array | None) -> sam_network.MaskPrediction:
+        return sam_network.decode_masks(sam, embedding, points, labels, valid, box, previous)
+
+    with_box = jax.random.bernoulli(box_key)
+    second = jax.lax.cond(with_box, lambda: refine(boxes), lambda: refine(None))
+    loss_refined, _, iou_refined = _score(second, targets, weight, config)
+
+    boxed = sam_network.decode_masks(
         sam, embedding, None, None, None, boxes, None, multimask=False
     )
-    value, _, iou = _score(prediction, targets, weight, config)
-    return (total + value) / (2 + CORRECTIONS), {**scalars, "iou_box": iou}
+    loss_box, _, iou_box = _score(boxed, targets, weight, config)
+    scalars = {"iou_points": iou_points, "iou_refined": iou_refined, "iou_box": iou_box}
+    return (loss_points + loss_refined + loss_box) / 3, scalars
 
 
 def _score(

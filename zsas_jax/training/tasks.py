@@ -125,8 +125,7 @@ def _umci_task(config: TrainConfig) -> Task:
     parts = dataclasses.replace(start.config, umci=config.umci, pipeline=config.pipeline)
     clip_config = parts.clip
     assert clip_config is not None
-    size = config.pipeline.clip_image_size
-    size = size if isinstance(size, int) else size[0]
+    size = config.pipeline.clip_size[0]
     fresh = Model(Config(umci=config.umci), rngs=nnx.Rngs(config.seed))
     graphdef, params, buffers = nnx.split(fresh, nnx.Param, ...)
     classes = captions.class_words()

@@ -33,6 +33,14 @@ ModuleT = TypeVar("ModuleT", bound=nnx.Module)
 
 # How many names of one kind an error lists before it only counts them.
 LISTED_NAMES = 40
+PROBLEMS = (
+    "missing",
+    "unexpected",
+    "mis-shaped",
+    "of a wrong dtype",
+    "not finite",
+    "used for more than one target",
+)
 
 
 class Source(NamedTuple):
@@ -110,7 +118,7 @@ def native_names(target: nnx.Module) -> dict[tuple, str]:
     _, state = nnx.split(target)
     names = {}
     for path, _ in nnx.to_flat_state(state):
-        leaf = _layout(_owner(target, path), path[-1])[0]
+        leaf = _layout(_owner(target, path), str(path[-1]))[0]
         names[path] = ".".join(str(part) for part in (*path[:-1], leaf))
     return names
 
@@ -119,7 +127,7 @@ def _collect(
     target: nnx.Module, source: Mapping[str, np.ndarray], rename: Rename, ignored: Mapping[str, str]
 ) -> dict[tuple, np.ndarray]:
     """All arrays in the target's layout and dtype by path, or one error."""
-    problems: dict[str, list[str]] = {}
+    problems: dict[str, list[str]] = {kind: [] for kind in PROBLEMS}
     names = native_names(target)
     wanted = {path: _apply_rename(name, rename) for path, name in names.items()}
     uses = Counter(name for where in wanted.values() for name in where.names)
@@ -135,14 +143,12 @@ def _collect(
         label = _label(where, names[path])
         missing = [name for name in where.names if name not in source]
         if missing:
-            problems.setdefault("missing", []).extend(
-                f"{name}{_nearest(name, unexpected)}" for name in missing
-            )
+            problems["missing"].extend(f"{name}{_nearest(name, unexpected)}" for name in missing)
             continue
         parts = [np.asarray(source[name]) for name in where.names]
         if not all(jnp.issubdtype(part.dtype, jnp.floating) for part in parts):
             found = ", ".join(str(part.dtype) for part in parts)
-            problems.setdefault("of a wrong dtype", []).append(
+            problems["of a wrong dtype"].append(
                 f"{label}: found {found}, expected floating point numbers"
             )
             continue
@@ -150,14 +156,12 @@ def _collect(
         if array is None or array.shape != leaf.shape:
             found = " + ".join(str(part.shape) for part in parts)
             became = "" if array is None or array.shape == parts[0].shape else f" -> {array.shape}"
-            problems.setdefault("mis-shaped", []).append(
-                f"{label}: found {found}{became}, expected {leaf.shape}"
-            )
+            problems["mis-shaped"].append(f"{label}: found {found}{became}, expected {leaf.shape}")
             continue
         with np.errstate(over="ignore"):  # an overflow is reported below, as not finite
             arrays[path] = array.astype(leaf.dtype, copy=False)
         if not np.isfinite(arrays[path]).all():
-            problems.setdefault("not finite", []).append(f"{label} (as {leaf.dtype})")
+            problems["not finite"].append(f"{label} (as {leaf.dtype})")
     problems["unexpected"] = unexpected
     problems["used for more than one target"] = [name for name, uses in uses.items() if uses > 1]
     _raise_if_any(type(target).__name__, problems)
@@ -225,7 +229,7 @@ def _transform(
     target: nnx.Module, path: tuple, where: Source, parts: list[np.ndarray]
 ) -> np.ndarray | None:
     """The array in the target's layout; None where the ranks do not allow it."""
-    transform = _layout(_owner(target, path), path[-1])[1]
+    transform = _layout(_owner(target, path), str(path[-1]))[1]
     try:
         array = parts[0] if len(parts) == 1 else np.concatenate(parts)
         if where.transpose:

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from zsas_jax.data.synthetic import noise
+from zsas_jax.data.synthetic.noise import Number
 from zsas_jax.data.synthetic.scene import Studio
 
 
@@ -22,7 +23,7 @@ def _homography(source: np.ndarray) -> tuple[float, ...]:
 class Camera:
     """One photo's way of being taken; the same for the picture with and without its defect."""
 
-    def __init__(self, studio: Studio, size: int, grey: float, border: float, is_object: bool):
+    def __init__(self, studio: Studio, size: int, grey: Number, border: Number, is_object: bool):
         s = self.studio = studio
         self.size = size
         self.coefficients = self._view(is_object)
@@ -30,7 +31,8 @@ class Camera:
         self.gain = self._light(border)
         self.blur = s.log_between(0.0008, 0.0045) if s.chance(0.5) else 0.0
         self.gamma = s.between(0.8, 1.25)
-        self.exposure = s.log_between(0.75, 1.45)
+        self.target = s.log_between(0.28, 0.75)
+        self.exposure = 1.0
         self.balance = (1 + 0.05 * s.rng.standard_normal(3)).astype(np.float32)
         self.noise = s.log_between(0.002, 0.025)
         self.grains = noise.grains(s.rng, s.size)
@@ -57,7 +59,7 @@ class Camera:
             corners += (0.5 - corners) * 2 * tilt * s.rng.random((4, 2))
         return _homography(corners)
 
-    def _light(self, border: float) -> np.ndarray:
+    def _light(self, border: Number) -> np.ndarray:
         """Light [size, size]: a gradient, a vignette, a soft hot spot, marks along the border."""
         s = self.studio
         angle = s.rng.random() * 2 * np.pi
@@ -110,6 +112,13 @@ class Camera:
         pixels = (a, b, c * n, d, e, f * n, g / n, h / n)
         # Pillow maps pixel centres (x + 0.5, y + 0.5), which is the unit frame times n.
         return image.transform((n, n), Image.Transform.PERSPECTIVE, pixels, resample)
+
+    def expose(self, rgb: np.ndarray) -> None:
+        """Sets the exposure for a scene: a mean brightness to aim at, hardly any clipping."""
+        coarse = noise.largest(rgb[::4, ::4])
+        bright = float(np.quantile(coarse, 0.97) * np.quantile(self.gain[::4, ::4], 0.9))
+        wanted = self.target / max(float(coarse.mean()), 0.02)
+        self.exposure = float(np.clip(min(wanted, 1.0 / max(bright, 0.05)), 0.45, 3.0))
 
     def photo(self, rgb: np.ndarray) -> np.ndarray:
         """The photo uint8 [size, size, 3] of a scene float32 [canvas, canvas, 3]."""

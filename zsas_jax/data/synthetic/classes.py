@@ -8,8 +8,11 @@ from zsas_jax.data.synthetic import (
     defects_soft,
     held_out,
     held_out_defects,
+    held_out_objects,
     objects,
+    objects_assembled,
     surfaces,
+    surfaces_built,
 )
 from zsas_jax.data.synthetic.scene import Scene, Studio
 
@@ -21,6 +24,7 @@ class ClassSpec(NamedTuple):
     defects: tuple[str, ...]
     grey: float = 0.2  # probability of a greyscale photo
     border: float = 0.25  # probability of dark or bright marks along the photo's border
+    marked: float = 0.0  # probability of seams, text, rivets, labels: normal structure
 
 
 HARD = ("scratch", "crack", "hole", "stain", "chip", "dent", "discoloration", "wear", "glue")
@@ -29,25 +33,65 @@ SMALL = ("scratch", "crack", "hole", "stain", "chip", "dent", "discoloration", "
 PARTED = (*SMALL, "missing_part")
 
 TRAIN = {
-    "brushed_metal": ClassSpec(surfaces.brushed_metal, (*HARD, "rough_patch", "fray"), 0.6, 0.4),
-    "cast_metal": ClassSpec(surfaces.cast_metal, (*HARD, "rough_patch"), 0.6, 0.4),
-    "wood": ClassSpec(surfaces.wood, (*HARD, "rough_patch"), 0.1),
-    "leather": ClassSpec(surfaces.leather, (*SOFT, "scratch", "dent"), 0.15),
-    "stone": ClassSpec(surfaces.stone, (*HARD, "rough_patch"), 0.3),
-    "fabric": ClassSpec(surfaces.fabric, SOFT, 0.2),
-    "carpet": ClassSpec(surfaces.carpet, SOFT, 0.2),
+    "brushed_metal": ClassSpec(
+        surfaces.brushed_metal, (*HARD, "rough_patch", "fray"), 0.6, 0.4, marked=0.3
+    ),
+    "cast_metal": ClassSpec(surfaces.cast_metal, (*HARD, "rough_patch"), 0.6, 0.4, marked=0.3),
+    "wood": ClassSpec(surfaces.wood, (*HARD, "rough_patch"), 0.1, marked=0.3),
+    "leather": ClassSpec(surfaces.leather, (*SOFT, "scratch", "dent"), 0.15, marked=0.3),
+    "stone": ClassSpec(surfaces.stone, (*HARD, "rough_patch"), 0.3, marked=0.3),
+    "fabric": ClassSpec(surfaces.fabric, SOFT, 0.2, marked=0.3),
+    "carpet": ClassSpec(surfaces.carpet, SOFT, 0.2, marked=0.3),
     "grid": ClassSpec(surfaces.grid, ("stain", "discoloration", "glue", "rough_patch"), 0.4),
+    "tile": ClassSpec(surfaces_built.tile, (*HARD, "rough_patch"), 0.2, marked=0.3),
+    "paper": ClassSpec(surfaces_built.paper, (*SOFT, "scratch", "chip"), 0.2),
+    "plastic": ClassSpec(surfaces_built.plastic, (*HARD, "rough_patch"), 0.2, marked=0.3),
+    "concrete": ClassSpec(surfaces_built.concrete, (*HARD, "rough_patch"), 0.4, marked=0.3),
+    "ceramic": ClassSpec(surfaces_built.ceramic, (*HARD, "rough_patch"), 0.2, marked=0.3),
+    "printed_pattern": ClassSpec(surfaces_built.printed_pattern, (*SOFT, "scratch"), 0.15),
+    "tread_plate": ClassSpec(surfaces_built.tread_plate, (*HARD, "rough_patch"), 0.4),
+    "painted_sheet": ClassSpec(
+        surfaces_built.painted_sheet, (*HARD, "rough_patch"), 0.2, marked=0.3
+    ),
+    "composite": ClassSpec(
+        surfaces_built.composite, (*HARD, "fray", "fold", "rough_patch"), 0.3, marked=0.3
+    ),
     "metal_nut": ClassSpec(objects.metal_nut, PARTED, 0.3, 0.05),
     "washer": ClassSpec(objects.washer, SMALL, 0.3, 0.05),
     "pill": ClassSpec(objects.pill, SMALL, 0.1, 0.05),
     "capsule": ClassSpec(objects.capsule, PARTED, 0.1, 0.05),
+    "bottle_cap": ClassSpec(objects_assembled.bottle_cap, PARTED, 0.1, 0.05),
+    "circuit_board": ClassSpec(objects_assembled.circuit_board, (*PARTED, "glue"), 0.1, 0.05),
+    "cable": ClassSpec(objects_assembled.cable, PARTED, 0.1, 0.05),
+    "brush": ClassSpec(objects_assembled.brush, (*PARTED, "fray"), 0.1, 0.05),
+    "zip_fastener": ClassSpec(objects_assembled.zip_fastener, (*PARTED, "fray"), 0.2, 0.1),
+    "bottle": ClassSpec(objects_assembled.bottle, SMALL, 0.1, 0.05),
+    "gear": ClassSpec(objects_assembled.gear, PARTED, 0.3, 0.05),
+    "button": ClassSpec(objects_assembled.button, PARTED, 0.1, 0.05),
+    "bracket": ClassSpec(objects_assembled.bracket, PARTED, 0.3, 0.05),
 }
 
-FLAT = ("blowholes", "cut", "contamination", "uneven_band", "corrosion", "distortion")
+FLAT = ("blowholes", "cut", "contamination", "uneven_band", "corrosion")
+WOVEN = ("cut", "contamination", "uneven_band", "corrosion", "distortion")
+SOLID = ("blowholes", "cut", "contamination", "corrosion")
+JOINED = (*SOLID, "displaced_part")
+
 EVAL = {
-    "terrazzo": ClassSpec(held_out.terrazzo, FLAT[:-1]),
-    "perforated_sheet": ClassSpec(held_out.perforated_sheet, (*FLAT[1:],), 0.4),
-    "knitted_wool": ClassSpec(held_out.knitted_wool, FLAT[1:]),
+    "terrazzo": ClassSpec(held_out.terrazzo, FLAT),
+    "perforated_sheet": ClassSpec(held_out.perforated_sheet, WOVEN, 0.4),
+    "knitted_wool": ClassSpec(held_out.knitted_wool, WOVEN),
+    "cardboard": ClassSpec(held_out.cardboard, (*WOVEN, "blowholes")),
+    "asphalt": ClassSpec(held_out.asphalt, FLAT, 0.3),
+    "marble": ClassSpec(held_out.marble, FLAT),
+    "rattan": ClassSpec(held_out.rattan, WOVEN),
+    "solar_cell": ClassSpec(held_out.solar_cell, FLAT, 0.3),
+    "hazelnut": ClassSpec(held_out_objects.hazelnut, JOINED, 0.1, 0.05),
+    "screw": ClassSpec(held_out_objects.screw, JOINED, 0.3, 0.05),
+    "transistor": ClassSpec(held_out_objects.transistor, JOINED, 0.1, 0.05),
+    "biscuit": ClassSpec(held_out_objects.biscuit, SOLID, 0.1, 0.05),
+    "gasket": ClassSpec(held_out_objects.gasket, JOINED, 0.2, 0.05),
+    "rope_coil": ClassSpec(held_out_objects.rope_coil, (*SOLID, "distortion"), 0.2, 0.05),
+    "candle": ClassSpec(held_out_objects.candle, JOINED, 0.1, 0.05),
 }
 
 CLASSES = {"train": TRAIN, "eval": EVAL}

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from zsas_jax.data.synthetic import noise
+from zsas_jax.data.synthetic.noise import Number
 from zsas_jax.data.synthetic.scene import Scene
 
 Drawn = tuple[np.ndarray, np.ndarray]
@@ -24,9 +25,11 @@ def blob(scene: Scene, rng, x, y, size, roughness=0.35, aspect=1.0, angle=0.0, s
     theta = np.arctan2(v, u)
     bins = np.linspace(-np.pi, np.pi, 129)
     waves = np.arange(1, 8)[:, None] * bins
-    outline = (lobes[0] @ np.cos(waves) + lobes[1] @ np.sin(waves)) * roughness * 0.35
-    edge = np.interp(theta.ravel(), bins, np.clip(1 + outline, 0.35, 1.8)).reshape(theta.shape)
+    outline = (lobes[0] @ np.cos(waves) + lobes[1] @ np.sin(waves)) * roughness * 0.2
+    edge = np.interp(theta.ravel(), bins, np.clip(1 + outline, 0.5, 1.6)).reshape(theta.shape)
     radius = (radius / edge).astype(np.float32)
+    ragged = noise.sheet(rng, s.size, np.clip(3 / size, 3, 60))
+    radius += np.float32(0.28 * roughness) * ragged * np.clip(radius * 2 - 0.6, 0, 1)
     return noise.step(radius - 1, soft * 2 / (size * s.size * min(1, aspect))), radius
 
 
@@ -36,7 +39,7 @@ def blend(scene: Scene, cover: np.ndarray, colour: np.ndarray, opacity=1.0) -> D
     return scene.rgb + (cover * opacity)[..., None] * (colour - scene.rgb), cover
 
 
-def strength(scene: Scene, x, y, size, severity: float) -> float:
+def strength(scene: Scene, x, y, size, severity: Number) -> float:
     """Change of luminance that is visible against the local texture, more where severe."""
     return (0.07 + 0.22 * severity) + 0.6 * scene.contrast(x, y, size / 2)
 
@@ -57,7 +60,7 @@ def scratch(scene: Scene, rng, size, severity) -> Drawn:
         length = size * (0.6 + 0.8 * rng.random())
         path = noise.walk(rng, start, heading + 0.1 * rng.standard_normal(), length, 0.3)
         path -= (path[-1] - path[0]) / 2
-        shapes.append(("line", path, (0.004 + 0.007 * rng.random()) * (0.6 + 0.7 * severity)))
+        shapes.append(("line", path, (0.005 + 0.009 * rng.random()) * (0.6 + 0.8 * severity)))
     cover = noise.draw(scene.studio.size, shapes)
     change = sign_of(scene, rng, x, y) * (strength(scene, x, y, size, severity) + 0.05)
     return blend(scene, cover, scene.rgb + np.float32(change))
@@ -67,7 +70,7 @@ def crack(scene: Scene, rng, size, severity) -> Drawn:
     """A jagged dark line that branches and thins out."""
     x, y = scene.spot(rng)
     heading = rng.random() * 2 * np.pi
-    width = (0.005 + 0.01 * severity) * (0.6 + 0.8 * rng.random())
+    width = (0.006 + 0.014 * severity) * (0.6 + 0.9 * rng.random())
     stack, shapes = [(np.array([x, y]), heading, size * 1.2, width, 0)], []
     while stack:
         start, angle, length, thick, depth = stack.pop()
@@ -90,7 +93,9 @@ def hole(scene: Scene, rng, size, severity) -> Drawn:
     size = min(size, 0.3)
     x, y = scene.spot(rng)
     cover, radius = blob(scene, rng, x, y, size, 0.3 + 0.5 * rng.random(), 0.6 + 0.4 * rng.random())
-    inside = np.float32(0.02 + 0.2 * rng.random()) * (1 + 0.3 * noise.sheet(rng, scene.studio.size, 20))
+    inside = np.float32(0.02 + 0.2 * rng.random()) * (
+        1 + 0.3 * noise.sheet(rng, scene.studio.size, 20)
+    )
     deep = np.broadcast_to(inside[..., None], scene.rgb.shape)
     side = (scene.studio.x - x) * np.cos(scene.studio.azimuth)
     side = side + (scene.studio.y - y) * np.sin(scene.studio.azimuth)
@@ -113,7 +118,7 @@ def stain(scene: Scene, rng, size, severity) -> Drawn:
 def discoloration(scene: Scene, rng, size, severity) -> Drawn:
     """A soft-edged patch of another tone and tint."""
     x, y = scene.spot(rng)
-    cover, radius = blob(scene, rng, x, y, size, 0.6, 0.5 + 0.5 * rng.random(), rng.random() * 3)
+    _, radius = blob(scene, rng, x, y, size, 0.6, 0.5 + 0.5 * rng.random(), rng.random() * 3)
     tint = rng.standard_normal(3).astype(np.float32) * 0.06 * (0.4 + severity)
     change = sign_of(scene, rng, x, y) * strength(scene, x, y, size, severity) * 0.85
     soft = noise.ease((1.35 - radius) / 0.6)
@@ -127,7 +132,7 @@ def dent(scene: Scene, rng, size, severity) -> Drawn:
     size = max(min(size, 0.35), 0.06)
     x, y = scene.spot(rng)
     cover, radius = blob(scene, rng, x, y, size, 0.25, 0.4 + 0.6 * rng.random(), rng.random() * 3)
-    height = -np.clip(1 - radius**2, 0, 1) ** 1.5
+    height = -(np.clip(1 - radius**2, 0, 1) ** 1.5)
     slope = noise.relief(height, scene.studio.azimuth, scene.studio.size) * np.float32(size / 4)
     gain = 1.6 * strength(scene, x, y, size, severity)
     return blend(scene, cover, scene.rgb + np.float32(gain) * slope[..., None])
@@ -149,7 +154,9 @@ def chip(scene: Scene, rng, size, severity) -> Drawn:
         x, y = rng.random(), float(rng.integers(2))
         if rng.random() < 0.5:
             x, y = y, x
-        fresh = np.float32(0.05 + 0.3 * rng.random()) * (1 + 0.3 * noise.fbm(rng, s.size, 12, 3)[..., None])
+        fresh = np.float32(0.05 + 0.3 * rng.random()) * (
+            1 + 0.3 * noise.fbm(rng, s.size, 12, 3)[..., None]
+        )
     cover, radius = blob(scene, rng, x, y, size, 0.9, 0.4 + 0.6 * rng.random(), rng.random() * 3)
     if rng.random() < 0.5:
         facet = 0.12 * noise.fbm(rng, s.size, 25, 2) + 0.25 * (rng.random() - 0.4)
@@ -164,8 +171,10 @@ def wear(scene: Scene, rng, size, severity) -> Drawn:
     size = max(size, 0.08)
     x, y = scene.spot(rng)
     cover, _ = blob(scene, rng, x, y, size, 0.8, 0.4 + 0.6 * rng.random(), rng.random() * 3)
-    smooth = ndimage.uniform_filter(scene.rgb, (scene.studio.size // 20, scene.studio.size // 20, 1))
-    change = sign_of(scene, rng, x, y) * (0.05 + 0.12 * severity)
+    smooth = ndimage.uniform_filter(
+        scene.rgb, (scene.studio.size // 20, scene.studio.size // 20, 1)
+    )
+    change = sign_of(scene, rng, x, y) * strength(scene, x, y, size, severity) * 0.6
     worn = smooth + np.float32(change) + 0.03 * noise.sheet(rng, scene.studio.size, 120)[..., None]
     return blend(scene, cover, worn, 0.55 + 0.4 * severity)
 

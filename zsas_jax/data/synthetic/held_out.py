@@ -63,3 +63,87 @@ def knitted_wool(s: Studio) -> Scene:
         stripe = np.sin(np.floor(v) * s.between(0.5, 1.2)) > 0.3
         rgb = np.where(stripe[..., None], rgb, rgb * s.colour(value=(0.7, 1.0)) * 1.3)
     return Scene(s, rgb)
+
+
+def cardboard(s: Studio) -> Scene:
+    """Corrugated board: broad soft waves under a fibrous brown liner with flecks."""
+    n = s.cells(18)
+    bend = 0.15 * s.sheet(3)
+    wave = np.cos(2 * np.pi * (s.y * n + bend))
+    height = 0.5 + 0.5 * np.clip(wave * s.between(1.0, 2.0), -1, 1)
+    t = 0.5 + s.between(0.05, 0.14) * np.clip(s.relief(height) / n, -2, 2) * 0.5
+    t += s.between(0.04, 0.1) * wave + 0.03 * s.sheet(60, 12) + 0.03 * s.grains()
+    flecks = np.clip(s.sheet(180, 60) - 2.0, 0, 1) * s.between(0.1, 0.4)
+    kraft = np.array([0.72, 0.55, 0.36], np.float32) * s.between(0.7, 1.2)
+    rgb = ramp(np.clip(t, 0, 1), kraft * 0.45, np.minimum(kraft * 1.4, 1))
+    return Scene(s, rgb * (1 - flecks)[..., None])
+
+
+def asphalt(s: Studio) -> Scene:
+    """Stones of many sizes packed in bitumen, each with a lit and a dark side."""
+    n = s.cells(26)
+    x, y = s.warped(0.004, 12)
+    first, second, owner = noise.cellular(s.rng, x * n, y * n, 1.0)
+    size = (0.15 + 0.4 * s.rng.random(int(owner.max()) + 1)).astype(np.float32)[owner]
+    tone = s.between(0.25, 0.5) + 0.13 * s.rng.standard_normal(int(owner.max()) + 1)
+    d = np.maximum(first - size, 0.06 - (second - first))
+    cover = noise.ease(-d / 0.12)
+    slope = s.relief(cover) / n
+    t = 0.16 + cover * (tone.astype("f4")[owner] - 0.1) + 0.08 * slope + 0.05 * s.sheet(200)
+    rgb = np.clip(t, 0, 1)[..., None] * s.grey(0.9, 1.2, 0.04)
+    scene = Scene(s, rgb)
+    scene.name_segments(np.where(d < -0.03, owner + 1, 0))
+    return scene
+
+
+def marble(s: Studio) -> Scene:
+    """Polished marble: thin veins where folded noise crosses zero, over clouds."""
+    wx, wy = s.x + 0.12 * s.sheet(3), s.y + 0.12 * s.sheet(3)
+    veins = np.zeros((s.size, s.size), np.float32)
+    for cells, weight in ((2, 1.0), (4, 0.6), (9, 0.35)):
+        phase = np.sin(
+            2 * np.pi * cells * (wx * 0.6 + wy * s.between(-0.8, 0.8)) + 2.2 * s.fbm(4, 3)
+        )
+        veins += weight * np.exp(-np.abs(phase) * s.between(6, 14))
+    base, vein = s.grey(0.65, 0.92, 0.06), s.grey(0.15, 0.5, 0.12)
+    if s.chance(0.4):
+        base, vein = s.colour(saturation=(0.1, 0.4), value=(0.15, 0.4)), s.grey(0.6, 0.9)
+    rgb = base * (1 + 0.06 * s.fbm(3, 4))[..., None]
+    return Scene(s, rgb + np.clip(veins * s.between(0.4, 0.9), 0, 1)[..., None] * (vein - rgb))
+
+
+def rattan(s: Studio) -> Scene:
+    """Cane work: six-sided openings between crossing strands."""
+    n = s.cells(7)
+    cover = np.zeros((s.size, s.size), np.float32)
+    tone = np.zeros_like(cover)
+    for k, angle in enumerate((0.0, np.pi / 3, -np.pi / 3)):
+        across = (s.x * np.cos(angle) + s.y * np.sin(angle)) * n * 1.15 + 0.02 * s.sheet(4)
+        along = (s.y * np.cos(angle) - s.x * np.sin(angle)) * n
+        f = np.abs(across - np.floor(across) - 0.5)
+        strand = noise.step(f - 0.17, 1.5 * n / s.size)
+        turn = np.cos(np.pi * (2.3 * along + np.floor(across) + k))
+        shade = (0.85 + 0.15 * turn) * (1 - 2.2 * f) + 0.06 * s.sheet(220)
+        over = strand * ((turn > 0) | (cover < 0.5))
+        tone += over * (shade - tone)
+        cover = np.maximum(cover, strand)
+    cane = s.colour((42, 58), (0.25, 0.55), (0.6, 0.95))
+    below = s.grey(0.03, 0.25) * (1 + 0.2 * s.fbm(4, 3))[..., None]
+    return Scene(s, below + cover[..., None] * (cane * tone[..., None] * 1.15 - below))
+
+
+def solar_cell(s: Studio) -> Scene:
+    """Blue-black crystalline silicon with printed silver fingers and bus bars."""
+    n = s.cells(5)
+    _, _, owner = noise.cellular(s.rng, s.x * n, s.y * n * 1.0, 1.0)
+    facet = s.rng.random(int(owner.max()) + 1).astype(np.float32)[owner]
+    t = 0.35 + s.between(0.1, 0.4) * (facet - 0.5) + 0.05 * s.sheet(3, 200) + 0.02 * s.grains()
+    rgb = ramp(np.clip(t, 0, 1), s.grey(0.02, 0.1), s.colour((222, 238), (0.4, 0.8), (0.4, 0.8)))
+    fingers = s.cells(36)
+    f = np.abs(s.y * fingers % 1 - 0.5) - 0.1
+    bars = np.abs(s.x * s.choose(2, 3, 4) % 1 - 0.5) - s.between(0.02, 0.04)
+    silver = np.maximum(
+        noise.step(f, 1.5 * fingers / s.size) * 0.5 + 0 * s.x,
+        noise.step(bars, 4.5 / s.size) + 0 * s.y,
+    )
+    return Scene(s, rgb + (silver * 0.9)[..., None] * (s.grey(0.6, 0.85) - rgb))

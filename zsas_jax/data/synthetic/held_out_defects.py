@@ -5,6 +5,7 @@ from scipy import ndimage
 
 from zsas_jax.data.synthetic import noise
 from zsas_jax.data.synthetic.defects import Drawn, blend, sign_of, strength
+from zsas_jax.data.synthetic.noise import Number
 from zsas_jax.data.synthetic.scene import Scene
 
 
@@ -16,7 +17,7 @@ def blowholes(scene: Scene, rng, size, severity) -> Drawn:
     count = 1 + int(rng.integers(1, 9))
     for _ in range(count):
         px, py = np.array([x, y]) + rng.standard_normal(2) * size * 0.22
-        r = float(np.clip(size * (0.06 + 0.12 * rng.random()), 0.009, 0.06))
+        r = float(np.clip(size * (0.08 + 0.16 * rng.random()), 0.011, 0.085))
         st = scene.stamp(px, py, r, reach=1.4)
         d = np.hypot(st.u, st.v)
         one = noise.step(d - 1, 1.5 * st.pixel)
@@ -33,7 +34,7 @@ def cut(scene: Scene, rng, size, severity) -> Drawn:
     heading, half = rng.random() * np.pi, max(size, 0.07) * 0.6
     along = np.array([np.cos(heading), np.sin(heading)])
     normal = np.array([-along[1], along[0]])
-    width = (0.006 + 0.014 * severity) * (0.7 + 0.6 * rng.random())
+    width = (0.009 + 0.02 * severity) * (0.7 + 0.7 * rng.random())
     middle = np.array([x, y])
 
     def lens(offset, thick):
@@ -54,7 +55,7 @@ def uneven_band(scene: Scene, rng, size, severity) -> Drawn:
     """A strip across the picture where the surface is lighter or darker, with a wavy border."""
     s = scene.studio
     x, y = scene.spot(rng)
-    wide = np.clip(size * 0.6, 0.05, 0.34)
+    wide = np.clip(size * 0.6, 0.04, 0.34)
     wave = 0.012 * noise.profile(rng, s.size, 5)
     if rng.random() < 0.5:
         offset = np.abs(s.y - (y + wave)[None, :].astype(np.float32))
@@ -86,13 +87,13 @@ def contamination(scene: Scene, rng, size, severity) -> Drawn:
     if rng.random() < 0.5:
         path = noise.walk(rng, (x, y), rng.random() * 6.3, size * 1.5, 2.5, 32)
         path += (x, y) - path.mean(0)
-        shapes = [("line", path, 0.006 + 0.008 * rng.random())]
+        shapes = [("line", path, 0.008 + 0.012 * rng.random())]
     else:
         shapes = []
         for _ in range(int(rng.integers(1, 8))):
             centre = np.array([x, y]) + rng.standard_normal(2) * size * 0.25
             angles = np.linspace(0, 2 * np.pi, 7)[:-1]
-            r = np.clip(size * (0.06 + 0.14 * rng.random()), 0.01, 0.09)
+            r = np.clip(size * (0.1 + 0.2 * rng.random()), 0.014, 0.14)
             points = r * (0.6 + 0.7 * rng.random((6, 1)))
             shapes.append(
                 ("polygon", centre + points * np.stack([np.cos(angles), np.sin(angles)], 1))
@@ -110,25 +111,34 @@ def distortion(scene: Scene, rng, size, severity) -> Drawn:
     s = scene.studio
     x, y = scene.spot(rng)
     size = max(size, 0.1)
-    dx, dy = s.x - x, s.y - y
-    fall = np.clip(1 - (dx**2 + dy**2) * (4 / size**2), 0, 1) ** 1.5
+    st = scene.stamp(x, y, size / 2, reach=1.0)
+    fall = np.clip(1 - st.u**2 - st.v**2, 0, 1) ** 1.5
     if rng.random() < 0.5:
-        angle = fall * np.float32((1 if rng.random() < 0.5 else -1) * (0.5 + 1.0 * severity))
-        sx = x + dx * np.cos(angle) - dy * np.sin(angle)
-        sy = y + dx * np.sin(angle) + dy * np.cos(angle)
+        angle = fall * np.float32((1 if rng.random() < 0.5 else -1) * (0.8 + 1.2 * severity))
+        su = st.u * np.cos(angle) - st.v * np.sin(angle)
+        sv = st.u * np.sin(angle) + st.v * np.cos(angle)
     else:
         push = rng.standard_normal(2)
-        push *= size * (0.12 + 0.18 * severity) / np.linalg.norm(push)
-        sx, sy = s.x + fall * push[0], s.y + fall * push[1]
-    coordinates = np.stack(np.broadcast_arrays(sy * s.size - 0.5, sx * s.size - 0.5))
-    rgb = np.stack(
-        [
-            ndimage.map_coordinates(scene.rgb[..., c], coordinates, order=1, mode="reflect")
-            for c in range(3)
-        ],
-        -1,
-    )
-    return rgb, changed(scene.rgb, rgb)
+        push *= (0.32 + 0.4 * severity) / np.linalg.norm(push)
+        su, sv = st.u + fall * np.float32(push[0]), st.v + fall * np.float32(push[1])
+    columns, rows = (x + su * size / 2) * s.size - 0.5, (y + sv * size / 2) * s.size - 0.5
+    moved = resample(scene.rgb, rows, columns)
+    rgb = scene.rgb.copy()
+    rgb[st.window] += scene.solid[st.window][..., None] * (moved - rgb[st.window])
+    return rgb, changed(scene.rgb, rgb, size * s.size * 0.04)
+
+
+def resample(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Bilinear values of [H, W, C] at fractional pixel positions, clamped at the border."""
+    height, width = picture.shape[:2]
+    rows, columns = np.clip(rows, 0, height - 1.001), np.clip(columns, 0, width - 1.001)
+    top, left = rows.astype(np.int32), columns.astype(np.int32)
+    a = (rows - top).astype(np.float32)[..., None]
+    b = (columns - left).astype(np.float32)[..., None]
+    flat, index = picture.reshape(-1, picture.shape[-1]), top * width + left
+    upper = flat[index] * (1 - b) + flat[index + 1] * b
+    lower = flat[index + width] * (1 - b) + flat[index + width + 1] * b
+    return upper * (1 - a) + lower * a
 
 
 def displaced_part(scene: Scene, rng, size, severity) -> Drawn:
@@ -138,24 +148,41 @@ def displaced_part(scene: Scene, rng, size, severity) -> Drawn:
         return rgb, np.zeros_like(scene.solid)
     part = scene.parts[int(rng.integers(len(scene.parts)))]
     rgb[part.window] += part.alpha[..., None] * (part.under - rgb[part.window])
-    layer = np.zeros((*scene.solid.shape, 4), np.float32)
-    layer[part.window] = np.concatenate([part.over, part.alpha[..., None]], -1)
-    extent = max(part.alpha.shape)
+    height, width = part.alpha.shape
+    # A large part slips by a small share of itself, or the picture would be another one.
+    extent = min(max(height, width), 0.25 * len(rgb))
     move = rng.standard_normal(2)
     move *= extent * (0.12 + 0.25 * severity) / np.linalg.norm(move)
-    turn = rng.standard_normal() * 0.35
-    centre = np.array([(w.start + w.stop) / 2 for w in part.window])
-    matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    offset = centre - matrix @ (centre + move)
-    moved = np.stack(
-        [ndimage.affine_transform(layer[..., c], matrix, offset, order=1) for c in range(4)], -1
-    )
-    alpha = moved[..., 3:]
-    rgb += alpha * (moved[..., :3] - rgb)
-    return rgb, changed(scene.rgb, rgb)
+    turn = rng.standard_normal() * 0.2
+    margin = 2 + int(extent * 0.4 + 0.3 * max(height, width))
+    layer = np.concatenate([part.over, part.alpha[..., None]], -1)
+    layer = np.pad(layer, ((margin, margin), (margin, margin), (0, 0)))
+    v = np.arange(height + 2 * margin)[:, None] - (height / 2 + margin) - move[0]
+    u = np.arange(width + 2 * margin)[None, :] - (width / 2 + margin) - move[1]
+    rows = v * np.cos(turn) + u * np.sin(turn) + height / 2 + margin
+    columns = u * np.cos(turn) - v * np.sin(turn) + width / 2 + margin
+    moved = resample(layer, rows, columns)
+    window, inner = [], []
+    for axis, length in enumerate(rgb.shape[:2]):
+        start = part.window[axis].start - margin
+        stop = start + moved.shape[axis]
+        window.append(slice(max(start, 0), min(stop, length)))
+        inner.append(slice(max(-start, 0), moved.shape[axis] - max(stop - length, 0)))
+    moved = moved[tuple(inner)]
+    place = tuple(window)
+    rgb[place] += moved[..., 3:] * (moved[..., :3] - rgb[place])
+    return rgb, changed(scene.rgb, rgb, 2)
 
 
-def changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Cover of the pixels that differ visibly, without pinholes."""
-    differs = np.abs(after - before).max(-1) > 0.05
-    return ndimage.binary_closing(differs, iterations=2).astype(np.float32)
+def changed(before: np.ndarray, after: np.ndarray, gap: Number) -> np.ndarray:
+    """Cover of the pixels that differ visibly, closed over gaps of about `gap` pixels."""
+    differs = noise.largest(np.abs(after - before)) > 0.05
+    if not differs.any():
+        return differs.astype(np.float32)
+    window = ndimage.find_objects(differs.astype(np.uint8))[0]
+    margin = int(gap) + 2
+    inside = np.pad(differs[window], margin)
+    closed = ndimage.binary_closing(inside, iterations=max(2, round(gap)))
+    cover = np.zeros(differs.shape, np.float32)
+    cover[window] = ndimage.binary_fill_holes(closed)[margin:-margin, margin:-margin]
+    return cover

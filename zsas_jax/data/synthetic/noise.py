@@ -9,6 +9,7 @@ import functools
 import numpy as np
 from PIL import Image, ImageDraw
 
+Number = float | int | np.number
 BASE = 256  # pixels per side at which per-pixel noise is drawn
 
 
@@ -45,7 +46,7 @@ def spread(lattice: np.ndarray, size: int, sharp: bool = False) -> np.ndarray:
 
 
 def sheet(
-    rng: np.random.Generator, size: int, cells: float, across: float | None = None, sharp=False
+    rng: np.random.Generator, size: int, cells: Number, across: Number | None = None, sharp=False
 ) -> np.ndarray:
     """Smooth noise [size, size] of unit variance with `cells` rows and `across` columns."""
     rows = max(1, round(cells))
@@ -65,10 +66,10 @@ def grains(rng: np.random.Generator, size: int) -> np.ndarray:
 def fbm(
     rng: np.random.Generator,
     size: int,
-    cells: float,
+    cells: Number,
     octaves: int = 4,
-    gain: float = 0.5,
-    stretch: float = 1.0,
+    gain: Number = 0.5,
+    stretch: Number = 1.0,
 ) -> np.ndarray:
     """Fractal noise [size, size] of about unit variance; `stretch` multiplies the columns."""
     total = np.zeros((size, size), np.float32)
@@ -82,14 +83,14 @@ def fbm(
     return total
 
 
-def profile(rng: np.random.Generator, size: int, cells: float) -> np.ndarray:
+def profile(rng: np.random.Generator, size: int, cells: Number) -> np.ndarray:
     """Smooth noise on a line, [size], unit variance."""
     cells = max(1, round(cells))
     return _weights(cells, size, False) @ rng.standard_normal(cells + 3, dtype=np.float32)
 
 
 def cellular(
-    rng: np.random.Generator, u: np.ndarray, v: np.ndarray, jitter: float = 0.8
+    rng: np.random.Generator, u: np.ndarray, v: np.ndarray, jitter: Number = 0.8
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Worley noise at (u, v) in cells: nearest and second nearest distance, and the cell's id."""
     iu, iv = np.floor(u).astype(np.int32), np.floor(v).astype(np.int32)
@@ -116,7 +117,7 @@ def cellular(
     return np.sqrt(first), np.sqrt(second), owner
 
 
-def step(distance: np.ndarray, width: float) -> np.ndarray:
+def step(distance: np.ndarray, width: Number) -> np.ndarray:
     """Antialiased inside-ness of a signed distance: 1 inside, 0 outside, `width` wide."""
     return np.clip(0.5 - distance / np.float32(width), 0, 1)
 
@@ -127,11 +128,24 @@ def ease(t: np.ndarray) -> np.ndarray:
     return t * t * (3 - 2 * t)
 
 
-def relief(height: np.ndarray, azimuth: float, pixels_per_unit: float) -> np.ndarray:
+def relief(height: np.ndarray, azimuth: Number, pixels_per_unit: Number) -> np.ndarray:
     """Slope of a height field towards the light, in height per unit; positive is lit."""
     gy, gx = np.gradient(height)
     scale = np.float32(pixels_per_unit)
     return -(gx * np.float32(np.cos(azimuth)) + gy * np.float32(np.sin(azimuth))) * scale
+
+
+_THIRDS = np.full(3, 1 / 3, np.float32)
+
+
+def brightness(rgb: np.ndarray) -> np.ndarray:
+    """Mean over the channels; much faster than `rgb.mean(-1)`."""
+    return rgb @ _THIRDS
+
+
+def largest(rgb: np.ndarray) -> np.ndarray:
+    """Largest channel; much faster than `rgb.max(-1)`."""
+    return np.maximum(np.maximum(rgb[..., 0], rgb[..., 1]), rgb[..., 2])
 
 
 def polygon_distance(u: np.ndarray, v: np.ndarray, sides: int) -> np.ndarray:
@@ -142,7 +156,7 @@ def polygon_distance(u: np.ndarray, v: np.ndarray, sides: int) -> np.ndarray:
     return np.hypot(u, v) * np.cos(folded) - 1
 
 
-def box_distance(u, v, half_width: float, half_height: float, corner: float = 0.0) -> np.ndarray:
+def box_distance(u, v, half_width: Number, half_height: Number, corner: Number = 0.0) -> np.ndarray:
     """Signed distance to a rounded box."""
     du = np.abs(u) - (half_width - corner)
     dv = np.abs(v) - (half_height - corner)
@@ -188,9 +202,9 @@ def draw_ids(size: int, polygons) -> np.ndarray:
 def walk(
     rng: np.random.Generator,
     start,
-    heading: float,
-    length: float,
-    bend: float,
+    heading: Number,
+    length: Number,
+    bend: Number,
     steps: int = 24,
 ) -> np.ndarray:
     """Points [steps + 1, 2] of a wandering path; `bend` is the turning per path in radians."""

@@ -3,7 +3,8 @@
 import numpy as np
 
 from zsas_jax.data.synthetic import noise
-from zsas_jax.data.synthetic.scene import Scene, Studio, ramp
+from zsas_jax.data.synthetic.noise import Number
+from zsas_jax.data.synthetic.scene import Scene, Studio
 
 
 def ground(s: Studio) -> Scene:
@@ -32,7 +33,7 @@ def finish(s: Studio, scene: Scene) -> Scene:
     return scene
 
 
-def layout(s: Studio, most: int, spread: float = 0.12) -> list[tuple[float, float, float]]:
+def layout(s: Studio, most: int, spread: Number = 0.12) -> list[tuple[float, float, float]]:
     """Places (x, y, radius): one large object or a loose lattice of up to most x most."""
     if s.chance(0.5) or most == 1:
         r = s.between(0.26, 0.42)

@@ -8,13 +8,18 @@ import numpy as np
 from zsas_jax.data.synthetic import captions, noise
 from zsas_jax.data.synthetic.camera import Camera
 from zsas_jax.data.synthetic.classes import CLASSES, DEFECTS
+from zsas_jax.data.synthetic.markings import mark
 from zsas_jax.data.synthetic.scene import Scene, Studio
 from zsas_jax.data.synthetic.splits import check_split
 from zsas_jax.errors import ConfigError, DatasetError
 
 MIN_SIZE = 32
 MIN_PIXELS = 12  # least area of a defect, in pixels of a picture of side `noise.BASE`
-MIN_CHANGE = 0.03  # least mean change of luminance inside a defect, in the photo's light
+MIN_CHANGE = 0.045  # least mean change of a colour inside a defect, in the exposed photo
+TEXTURE_SHARE = 0.25  # of the texture's own deviation inside the defect, added to MIN_CHANGE
+MAX_SHARE = 0.45  # of the picture
+SIZES = (0.045, 0.6)  # extent of a defect as a fraction of the side, log-uniform
+SEVERITIES = (0.25, 1.0)  # log-uniform
 ATTEMPTS = 24
 
 
@@ -83,9 +88,11 @@ def render(
     spec = CLASSES[split][class_name]
     canvas = max(size, noise.BASE)
     name = _key(f"{split}/{class_name}")
-    scene = spec.draw(Studio(_generator(name, seed, 1), split, canvas))
-    studio = Studio(_generator(name, seed, 2), split, canvas)
-    camera = Camera(studio, size, spec.grey, spec.border, scene.backdrop is not None)
+    studio = Studio(_generator(name, seed, 1), split, canvas)
+    scene = mark(studio, spec.draw(studio), spec.marked)
+    photographer = Studio(_generator(name, seed, 2), split, canvas)
+    camera = Camera(photographer, size, spec.grey, spec.border, scene.backdrop is not None)
+    camera.expose(scene.rgb)
     segments = camera.labels(scene.segments)
     if defect in (None, "good"):
         rgb, mask, kind = scene.rgb, np.zeros((size, size), bool), "good"
@@ -102,21 +109,26 @@ def _damage(
     """The damaged picture and the defect's pixels in the photo: the first attempt that shows."""
     best, best_score = None, -1.0
     least = MIN_PIXELS * (camera.size / noise.BASE) ** 2
+    before = noise.brightness(scene.rgb)
     for attempt in range(ATTEMPTS):
         rng = _generator(*key, 4, _key(defect), attempt)
-        size = 0.035 * (0.55 / 0.035) ** rng.random()
-        severity = 0.15 * (1 / 0.15) ** rng.random()
+        size = SIZES[0] * (SIZES[1] / SIZES[0]) ** rng.random()
+        severity = SEVERITIES[0] * (SEVERITIES[1] / SEVERITIES[0]) ** rng.random()
         rgb, cover = DEFECTS[split][defect](scene, rng, size, severity)
-        if cover.max() <= 0.5:
+        inside = cover > 0.5
+        if not inside.any():
+            continue
+        change = float(np.abs(rgb[inside] - scene.rgb[inside]).mean()) * camera.exposure
+        # On a strong texture, only a stronger change is seen.
+        shown = change - TEXTURE_SHARE * float(before[inside].std()) * camera.exposure
+        last = attempt == ATTEMPTS - 1
+        if shown < MIN_CHANGE and not last and best is not None:
             continue
         mask = camera.mask(cover)
-        seen = camera.mask(cover * (np.abs(rgb - scene.rgb).max(-1) > 0.02))
-        change = np.abs(rgb - scene.rgb).mean(-1)
-        shown = float((change * cover).sum() / cover.sum()) * camera.exposure
-        area = mask.sum()
-        if area >= least and area <= 0.5 * mask.size and shown >= MIN_CHANGE and seen.any():
+        area = int(mask.sum())
+        if area >= least and area <= MAX_SHARE * mask.size and shown >= MIN_CHANGE:
             return rgb, mask
-        score = float(min(area / least, 1.0)) * min(shown / MIN_CHANGE, 1.0)
+        score = min(area / least, 1.0) * min(max(shown, 0.001) / MIN_CHANGE, 1.0)
         if area and score > best_score:
             best, best_score = (rgb, mask), score
     if best is None:

@@ -7,6 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from zsas_jax.data.synthetic import noise, splits
+from zsas_jax.data.synthetic.noise import Number
 
 Colour = np.ndarray  # float32 [3] in [0, 1]
 
@@ -38,23 +39,23 @@ class Studio:
         self.x, self.y = centres[None, :], centres[:, None]
         self.azimuth = np.deg2rad(self.value("light_azimuth"))
 
-    def value(self, name: str, low: float = -np.inf, high: float = np.inf) -> float:
+    def value(self, name: str, low: Number = -np.inf, high: Number = np.inf) -> float:
         """A parameter from the split's own bands."""
         return splits.draw_value(self.rng, self.split, name, low, high)
 
-    def between(self, low: float, high: float) -> float:
+    def between(self, low: Number, high: Number) -> float:
         return float(low + (high - low) * self.rng.random())
 
-    def log_between(self, low: float, high: float) -> float:
+    def log_between(self, low: Number, high: Number) -> float:
         return float(low * (high / low) ** self.rng.random())
 
-    def chance(self, probability: float) -> bool:
+    def chance(self, probability: Number) -> bool:
         return bool(self.rng.random() < probability)
 
     def choose(self, *options):
         return options[int(self.rng.integers(len(options)))]
 
-    def cells(self, usual: float) -> int:
+    def cells(self, usual: Number) -> int:
         """A number of pattern repeats across the picture, about `usual`."""
         return max(1, round(usual * self.value("scale")))
 
@@ -78,14 +79,14 @@ class Studio:
     def grains(self) -> np.ndarray:
         return noise.grains(self.rng, self.size)
 
-    def warped(self, amount: float, cells: float = 4) -> tuple[np.ndarray, np.ndarray]:
+    def warped(self, amount: Number, cells: Number = 4) -> tuple[np.ndarray, np.ndarray]:
         """Unit coordinates bent by smooth noise of the given amplitude."""
         return (
             self.x + amount * self.sheet(cells),
             self.y + amount * self.sheet(cells),
         )
 
-    def rotated(self, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    def rotated(self, angle: Number) -> tuple[np.ndarray, np.ndarray]:
         """Unit coordinates turned by `angle` radians about the centre."""
         c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
         dx, dy = self.x - 0.5, self.y - 0.5
@@ -124,7 +125,9 @@ class Scene:
         self.grain = np.pi / 2
         self.count = 0
 
-    def stamp(self, cx: float, cy: float, radius: float, angle: float = 0.0, reach=1.15) -> Stamp:
+    def stamp(
+        self, cx: Number, cy: Number, radius: Number, angle: Number = 0.0, reach=1.15
+    ) -> Stamp:
         """The window around (cx, cy) in unit coordinates, `reach` radii to each side."""
         size = self.studio.size
         low = np.clip(np.floor((np.array([cy, cx]) - reach * radius) * size), 0, size - 2)
@@ -172,12 +175,14 @@ class Scene:
         self.segments = np.where(ids > 0, ids + self.count, self.segments).astype(np.int32)
         self.count += int(ids.max())
 
-    def cast_shadow(self, strength: float, length: float, softness: float) -> None:
+    def cast_shadow(self, strength: Number, length: Number, softness: Number) -> None:
         """Darkens the backdrop beside the objects, away from the light."""
         size, studio = self.studio.size, self.studio
-        low = self.solid.reshape(64, size // 64, 64, size // 64).mean((1, 3)) if (
-            size % 64 == 0
-        ) else ndimage.zoom(self.solid, 64 / size, order=1)
+        low = (
+            self.solid.reshape(64, size // 64, 64, size // 64).mean((1, 3))
+            if (size % 64 == 0)
+            else ndimage.zoom(self.solid, 64 / size, order=1)
+        )
         shift = (length * 64 * np.sin(studio.azimuth), length * 64 * np.cos(studio.azimuth))
         low = ndimage.gaussian_filter(ndimage.shift(low, shift, order=1), softness * 64)
         lattice = np.pad(low, ((1, 2), (1, 2)), mode="edge")
@@ -188,7 +193,7 @@ class Scene:
         self.rgb -= dark * (1 - self.solid[..., None])
         self.backdrop -= dark
 
-    def spot(self, rng: np.random.Generator, margin: float = 0.08) -> tuple[float, float]:
+    def spot(self, rng: np.random.Generator, margin: Number = 0.08) -> tuple[float, float]:
         """A random place (x, y) where a defect may lie."""
         size = self.studio.size
         for _ in range(60):
@@ -201,10 +206,10 @@ class Scene:
         k = rng.integers(len(rows))
         return (columns[k] + 0.5) / size, (rows[k] + 0.5) / size
 
-    def contrast(self, x: float, y: float, radius: float) -> float:
+    def contrast(self, x: Number, y: Number, radius: Number) -> float:
         """Standard deviation of the luminance around a place: how strong a defect must be."""
         size = self.studio.size
         r = max(radius, 0.04)
         rows = slice(max(0, int((y - r) * size)), int((y + r) * size) + 1)
         columns = slice(max(0, int((x - r) * size)), int((x + r) * size) + 1)
-        return float(self.rgb[rows, columns].mean(-1).std())
+        return float(noise.brightness(self.rgb[rows, columns]).std())

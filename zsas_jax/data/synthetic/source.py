@@ -1,5 +1,6 @@
 """Random-access data sources over the generator: one for evaluation, one for training."""
 
+import contextlib
 import zlib
 from collections.abc import Sequence
 
@@ -7,14 +8,16 @@ import numpy as np
 
 from zsas_jax.data.synthetic import captions
 from zsas_jax.data.synthetic.classes import CLASSES
-from zsas_jax.data.synthetic.render import MIN_SIZE, check_class, render
+from zsas_jax.data.synthetic.noise import Number
+from zsas_jax.data.synthetic.render import MIN_SIZE, Sample, check_class, render
 from zsas_jax.data.synthetic.splits import check_split
-from zsas_jax.errors import ConfigError
+from zsas_jax.errors import ConfigError, DatasetError
 
 _SEEDS = 2**31
+_ATTEMPTS = 8  # seeds tried until the defect shows
 
 
-def _check_numbers(seed: int, count: int, size: int, fraction: float, what: str) -> None:
+def _check_numbers(seed: int, count: int, size: int, fraction: Number, what: str) -> None:
     if seed < 0:
         raise ConfigError(f"seed is {seed}, expected a number of at least 0.")
     if count < 1:
@@ -44,7 +47,7 @@ class SyntheticSource:
         seed: int = 0,
         per_class: int = 40,
         size: int = 256,
-        anomaly_fraction: float = 0.5,
+        anomaly_fraction: Number = 0.5,
         classes: Sequence[str] | None = None,
     ):
         check_split(split)
@@ -78,7 +81,7 @@ class SyntheticSource:
 
     def __getitem__(self, index: int) -> dict:
         class_name, defect, seed = self.describe(index)
-        sample = render(class_name, seed, defect=defect, size=self.size, split=self.split)
+        sample = _render_visible(class_name, seed, defect, self.size, self.split)
         return {
             "image": sample.image,
             "mask": sample.mask,
@@ -111,7 +114,7 @@ class TrainingSource:
         class_name = names[int(rng.integers(len(names)))]
         kinds = CLASSES["train"][class_name].defects
         defect = kinds[int(rng.integers(len(kinds)))] if rng.random() < 0.5 else "good"
-        sample = render(class_name, int(rng.integers(_SEEDS)), defect=defect, size=self.size)
+        sample = _render_visible(class_name, int(rng.integers(_SEEDS)), defect, self.size, "train")
         return {
             "image": sample.image,
             "mask": sample.mask,
@@ -121,3 +124,14 @@ class TrainingSource:
             "defect": defect,
             "label": int(defect != "good"),
         }
+
+
+def _render_visible(class_name: str, seed: int, defect: str, size: int, split: str) -> Sample:
+    """Draws with the given seed, or with the next ones where a scene hides every such defect."""
+    for attempt in range(_ATTEMPTS - 1):
+        with contextlib.suppress(DatasetError):
+            return render(
+                class_name, (seed + attempt) % _SEEDS, defect=defect, size=size, split=split
+            )
+    last = (seed + _ATTEMPTS - 1) % _SEEDS
+    return render(class_name, last, defect=defect, size=size, split=split)

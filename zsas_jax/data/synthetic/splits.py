@@ -95,8 +95,8 @@ def draw_value(
     rng: np.random.Generator,
     split: str,
     name: str,
-    low: float = -np.inf,
-    high: float = np.inf,
+    low: float | int = -np.inf,
+    high: float | int = np.inf,
 ) -> float:
     """A value of parameter `name` from the split's bands, inside [low, high] where they meet.
 

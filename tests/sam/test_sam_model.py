@@ -1,0 +1,158 @@
+"""SAM as a pytree: gradients, jit, dtypes and inputs of other sizes, without torch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from zsas_jax import sam as zsam
+from zsas_jax.ops.layers import Buffer
+
+CONFIG = zsam.SamConfig(
+    image_size=64,
+    patch_size=8,
+    width=32,
+    depth=2,
+    heads=2,
+    window_size=3,
+    global_attn_indexes=(1,),
+    out_chans=32,
+    decoder_heads=4,
+    decoder_mlp_dim=48,
+    iou_head_hidden=24,
+)
+
+encode = jax.jit(zsam.encode_image)
+decode = jax.jit(zsam.decode_masks, static_argnames="multimask")
+
+
+@pytest.fixture(scope="module")
+def sam():
+    return jax.jit(lambda: zsam.Sam(CONFIG, rngs=nnx.Rngs(0)))()
+
+
+@pytest.fixture(scope="module")
+def batch():
+    keys = jax.random.split(jax.random.key(0), 4)
+    points = 64 * jax.random.uniform(keys[1], (2, 3, 4, 2))
+    return {
+        "pixels": jax.random.normal(keys[0], (2, 64, 64, 3)),
+        "points": points,
+        "labels": jnp.broadcast_to(jnp.array([1, 0, 1, 0]), (2, 3, 4)),
+        "valid": jnp.broadcast_to(jnp.array([True, True, True, False]), (2, 3, 4)),
+        "boxes": jnp.concatenate([points[:, :, 0] / 2, 32 + points[:, :, 1] / 2], axis=-1),
+        "masks": jax.random.normal(keys[2], (2, 3, 32, 32)),
+    }
+
+
+def test_leaves_are_arrays(sam):
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(sam))
+
+
+def test_every_parameter_has_a_gradient_and_the_buffer_has_none(sam, batch):
+    graph, parameters, rest = nnx.split(sam, nnx.Param, ...)
+    labels = jnp.broadcast_to(jnp.array([1, 0, -1, 0]), (2, 3, 4))
+    prompt = (batch["points"], labels, batch["valid"], batch["boxes"], batch["masks"])
+
+    def loss(parameters):
+        model = nnx.merge(graph, parameters, rest)
+        embedding = zsam.encode_image(model, batch["pixels"])
+        logits, iou = zsam.decode_masks(model, embedding, *prompt, multimask=None)
+        return jnp.sum(jnp.square(logits)) + jnp.sum(jnp.square(iou))
+
+    flat = nnx.to_flat_state(jax.jit(jax.grad(loss))(parameters))
+    assert not [path for path, _ in flat if "positional_encoding_gaussian_matrix" in path]
+    assert len(jax.tree.leaves(nnx.state(sam, Buffer))) == 1
+    assert len(flat) == len(jax.tree.leaves(sam)) - 1
+    for path, gradient in flat:
+        largest = np.abs(gradient.get_value()).max()
+        assert np.isfinite(largest), path
+        if "no_mask_embed" in path:
+            assert largest == 0  # masks are given
+        # A key's bias shifts all logits of a query alike: softmax ignores it.
+        elif path[-2:] != ("k_proj", "bias"):
+            assert largest > 0, path
+
+
+def test_one_program_for_all_prompts_of_a_shape(sam, batch):
+    traces = 0
+
+    @jax.jit
+    def run(sam, pixels, points, labels, valid):
+        nonlocal traces
+        traces += 1
+        return zsam.decode_masks(sam, zsam.encode_image(sam, pixels), points, labels, valid)
+
+    prompt = (batch["points"], batch["labels"], batch["valid"])
+    first = run(sam, batch["pixels"], *prompt)
+    second = run(sam, 2 * batch["pixels"], prompt[0] / 2, prompt[1], ~prompt[2])
+    assert traces == 1
+    assert first.logits.shape == (2, 3, 3, 32, 32)
+    assert first.iou.shape == (2, 3, 3)
+    assert not np.allclose(first.logits, second.logits)
+
+
+def test_regions_do_not_see_each_other(sam, batch):
+    embedding = encode(sam, batch["pixels"])
+    whole = decode(sam, embedding, batch["points"], batch["labels"], batch["valid"])
+    one = (slice(1, 2), slice(2, 3))
+    alone = decode(
+        sam, embedding[1:2], *(batch[name][one] for name in ("points", "labels", "valid"))
+    )
+    np.testing.assert_allclose(alone.logits, whole.logits[one], atol=1e-4)
+    np.testing.assert_allclose(alone.iou, whole.iou[one], atol=1e-4)
+
+
+def test_empty_points_are_the_padding_point_alone(sam, batch):
+    embedding = encode(sam, batch["pixels"])
+    none = decode(
+        sam,
+        embedding,
+        jnp.zeros((2, 1, 0, 2)),
+        jnp.zeros((2, 1, 0), int),
+        jnp.zeros((2, 1, 0), bool),
+    )
+    padding = decode(
+        sam,
+        embedding,
+        batch["points"][:, :1, :1],
+        jnp.full((2, 1, 1), -1),
+        boxes=batch["boxes"][:, :1],
+    )
+    invalid = decode(sam, embedding, batch["points"], batch["labels"], jnp.zeros((2, 3, 4), bool))
+    np.testing.assert_allclose(invalid.logits[:, :1], none.logits, atol=1e-4)
+    assert not np.allclose(padding.logits, none.logits, atol=1e-2)  # the box is seen
+
+
+@pytest.mark.parametrize("size", [(64, 64), (40, 72), (24, 128)], ids=str)
+def test_inputs_of_other_sizes(sam, size):
+    pixels = jax.random.normal(jax.random.key(1), (1, *size, 3))
+    embedding = encode(sam, pixels)
+    assert embedding.shape == (1, size[0] // 8, size[1] // 8, 32)
+    masks = decode(sam, embedding, jnp.ones((1, 2, 1, 2)), jnp.ones((1, 2, 1), int))
+    assert masks.logits.shape == (1, 2, 3, size[0] // 2, size[1] // 2)
+
+
+def test_size_off_the_patch_grid_is_refused(sam):
+    with pytest.raises(ValueError, match="multiples of 8 pixels, found 60 x 64"):
+        zsam.encode_image(sam, jnp.zeros((1, 60, 64, 3)))
+
+
+def test_points_without_labels_are_refused(sam, batch):
+    with pytest.raises(ValueError, match="need point_labels"):
+        zsam.decode_masks(sam, jnp.zeros((2, 8, 8, 32)), batch["points"])
+
+
+def test_bfloat16_parameters(sam, batch):
+    graph, parameters, rest = nnx.split(sam, nnx.Param, ...)
+    low = nnx.merge(graph, jax.tree.map(lambda x: x.astype(jnp.bfloat16), parameters), rest)
+    prompt = (batch["points"], batch["labels"], batch["valid"], None, batch["masks"])
+    outputs = []
+    for model in (sam, low):
+        embedding = encode(model, batch["pixels"])
+        outputs.append((embedding, *decode(model, embedding, *prompt)))
+    for exact, rounded in zip(*outputs, strict=True):
+        assert rounded.dtype == jnp.bfloat16
+        scale = np.abs(exact).max()
+        assert np.abs(np.asarray(rounded, np.float32) - exact).max() < 0.1 * scale

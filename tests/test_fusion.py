@@ -1,0 +1,66 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zsas_jax.fusion import cascade_fusion, clipsam_fusion, image_score, min_max
+
+torch = pytest.importorskip("torch")
+
+
+def case(seed=0, shape=(23, 17)):
+    """Random masks, and the matrices of plain bilinear interpolation from 8 x 8 to `shape`."""
+    generator = np.random.default_rng(seed)
+    rough = generator.random(shape).astype(np.float32)
+    logits = generator.normal(size=(3, 2, 8, 8)).astype(np.float32)
+    iou = generator.random((3, 2)).astype(np.float32)
+    upscaled = torch.nn.functional.interpolate(torch.from_numpy(logits), shape, mode="bilinear")
+    matrices = []
+    for size in shape:
+        unit = torch.eye(8)[:, None]
+        rows = torch.nn.functional.interpolate(unit, size, mode="linear")[:, 0]
+        matrices.append(jnp.asarray(rows.T.numpy()))
+    return rough, logits, iou, upscaled.numpy(), tuple(matrices)
+
+
+def test_cascade_fusion_equals_numpy():
+    rough, logits, iou, upscaled, matrices = case()
+    best = (iou[..., None, None] / (1 + np.exp(-upscaled))).max(axis=(0, 1))
+    for weight in (0.5, 0.2):
+        found = jax.jit(cascade_fusion, static_argnums=4)(
+            *map(jnp.asarray, (rough, logits, iou)), matrices, weight
+        )
+        np.testing.assert_allclose(found, weight * rough + (1 - weight) * best, atol=1e-6)
+
+
+def test_clipsam_fusion_equals_numpy():
+    rough, logits, iou, upscaled, matrices = case()
+    total = rough + (iou[..., None, None] * (upscaled > 0)).sum(axis=(0, 1))
+    for divisor in (4.0, 1.5):
+        found = jax.jit(clipsam_fusion, static_argnums=4)(
+            *map(jnp.asarray, (rough, logits, iou)), matrices, divisor
+        )
+        np.testing.assert_allclose(found, np.minimum(1, total / divisor), atol=1e-6)
+    assert (total > 1.5).any()
+    assert (total < 1.5).any()
+
+
+def test_without_prompts_only_the_rough_map_remains():
+    rough, logits, iou, _, matrices = case()
+    arrays = (*map(jnp.asarray, (rough, logits, iou * 0)), matrices)
+    np.testing.assert_allclose(cascade_fusion(*arrays), rough / 2, atol=1e-7)
+    np.testing.assert_allclose(clipsam_fusion(*arrays), rough / 4, atol=1e-7)
+
+
+def test_min_max_looks_inside_only_and_survives_constants():
+    values = jnp.array([[0.2, 0.4, 9.0], [0.3, 0.6, -5.0]])
+    inside = jnp.array([[True, True, False]] * 2)
+    np.testing.assert_allclose(min_max(values, inside)[:, :2], [[0, 0.5], [0.25, 1]], atol=1e-6)
+    np.testing.assert_array_equal(min_max(jnp.full((2, 2), 0.3), jnp.ones((2, 2), bool)), 0)
+
+
+def test_image_score_is_the_mean_of_the_top_and_the_class_token():
+    values = jnp.arange(200.0).reshape(10, 20) / 200
+    inside = jnp.zeros((10, 20), bool).at[:5].set(True)  # 100 pixels, highest 0.495, 0.49
+    score = image_score(values, inside, jnp.float32(0.8), 0.02, 0.25)
+    assert abs(float(score) - (0.25 * (0.495 + 0.49) / 2 + 0.75 * 0.8)) < 1e-6

@@ -1,0 +1,101 @@
+"""Losses against PyTorch writings, finite differences and hand-computed values."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zsas_jax.training import losses
+
+torch = pytest.importorskip("torch")
+
+
+def _torch_umci_loss(logits, masks, weights, gamma=2.0, smooth=1.0):
+    """ClipSAM Eqs. 10-12 as PyTorch users write them (APRIL-GAN's focal and Dice)."""
+    total = 0.0
+    for stage, weight in enumerate(weights):
+        stage_logits = torch.nn.functional.interpolate(
+            logits[:, stage].permute(0, 3, 1, 2), masks.shape[-2:], mode="bilinear"
+        )
+        p = stage_logits.softmax(1)
+        true_p = torch.where(masks > 0.5, p[:, 1], p[:, 0]).clamp_min(1e-5)
+        focal = -((1 - true_p) ** gamma * true_p.log()).mean((1, 2))
+        overlap = (p[:, 1] * masks).sum((1, 2))
+        area = p[:, 1].sum((1, 2)) + masks.sum((1, 2))
+        total = total + weight * (focal + 1 - (2 * overlap + smooth) / (area + smooth)).mean()
+    return total
+
+
+@pytest.fixture
+def batch():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (3, 4, 5, 7, 2)).astype(np.float32)
+    masks = (rng.random((3, 20, 35)) < 0.1).astype(np.float32)
+    masks[0] = 0
+    return logits, masks
+
+
+def test_umci_loss_and_its_gradient_equal_pytorch(batch):
+    logits, masks = batch
+    weights = (0.1, 0.1, 0.1, 0.7)
+    value, gradient = jax.value_and_grad(losses.umci_loss)(
+        jnp.asarray(logits), jnp.asarray(masks), weights
+    )
+    reference = torch.tensor(logits, requires_grad=True)
+    expected = _torch_umci_loss(reference, torch.tensor(masks), weights)
+    expected.backward()
+    np.testing.assert_allclose(value, expected.item(), rtol=1e-5)
+    scale = reference.grad.abs().max()
+    np.testing.assert_allclose(gradient / scale.item(), (reference.grad / scale).numpy(), atol=1e-5)
+
+
+def test_umci_loss_gradient_equals_finite_differences(batch):
+    logits, masks = batch
+    with jax.enable_x64(True):
+        args = jnp.asarray(masks, jnp.float64), (0.25, 0.25, 0.25, 0.25)
+
+        def loss(x):
+            # float32 inside: a step large enough for its precision.
+            return losses.umci_loss(x, *args)
+
+        x = jnp.asarray(logits, jnp.float32)
+        gradient = np.asarray(jax.grad(loss)(x))
+        direction = np.sign(gradient).astype(np.float32)
+        step = 1e-2
+        slope = (loss(x + step * direction) - loss(x - step * direction)) / (2 * step)
+        np.testing.assert_allclose(np.sum(gradient * direction), slope, rtol=2e-3)
+
+
+def test_focal_loss_of_known_probabilities():
+    log_p = jnp.log(jnp.asarray([[[[0.25, 0.75], [0.5, 0.5]]]]))
+    targets = jnp.asarray([[[1.0, 0.0]]])
+    expected = -(0.25**2 * np.log(0.75) + 0.5**2 * np.log(0.5)) / 2
+    np.testing.assert_allclose(losses.focal_loss(log_p, targets)[0], expected, rtol=1e-6)
+
+
+def test_dice_loss_of_known_maps():
+    truth = jnp.asarray([[[1.0, 1.0, 0.0, 0.0]]])
+    np.testing.assert_allclose(losses.dice_loss(truth, truth)[0], 0, atol=1e-6)
+    half = losses.dice_loss(jnp.asarray([[[1.0, 0.0, 0.0, 0.0]]]), truth)
+    np.testing.assert_allclose(half[0], 1 - 3 / 4, rtol=1e-6)
+
+
+def test_contrastive_loss_is_lowest_for_matching_pairs_and_shares_equal_captions():
+    features = jnp.eye(4)
+    groups = jnp.arange(4)
+    scale = jnp.asarray(50.0)
+    assert losses.contrastive_loss(features, features, groups, scale) < 1e-3
+    assert losses.contrastive_loss(features, features[::-1], groups, scale) > 10
+    # Two pictures with the same caption: neither is the other's negative.
+    twins = jnp.asarray([0, 0, 1, 2])
+    text = features.at[1].set(features[0])
+    images = text
+    shared = losses.contrastive_loss(images, text, twins, scale)
+    np.testing.assert_allclose(shared, np.log(2) / 2, atol=1e-3)
+
+
+def test_mask_losses_report_the_true_iou():
+    logits = jnp.asarray([[[5.0, 5.0, -5.0, -5.0]]])
+    targets = jnp.asarray([[[1.0, 0.0, 1.0, 0.0]]])
+    _, _, iou = losses.mask_losses(logits, targets)
+    np.testing.assert_allclose(iou[0], 1 / 3)

@@ -1,0 +1,1 @@
+"""What the scripts share: argument types, config files, errors as sentences, the program cache."""

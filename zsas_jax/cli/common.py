@@ -1,0 +1,140 @@
+"""Shared by train.py and evaluate.py; imports nothing heavy, so that `--help` is quick."""
+
+import contextlib
+import dataclasses
+import io
+import logging
+import os
+import pathlib
+import runpy
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, TypeVar
+
+from zsas_jax.errors import ConfigError, ZsasError
+
+T = TypeVar("T")
+
+EXIT_FAILURES = 1  # the run ended, some inputs failed
+EXIT_USAGE = 2  # bad input: one sentence on stderr
+EXIT_INTERRUPTED = 130  # as shells report Ctrl-C
+
+
+@dataclasses.dataclass
+class Outcome:
+    """The exit code of a script, set inside `exit_on_error`."""
+
+    code: int = 0
+
+
+@contextlib.contextmanager
+def exit_on_error() -> Iterator[Outcome]:
+    """Turns errors caused by bad input into one sentence on stderr and exit code 2.
+
+    Other exceptions are bugs and keep their traceback.
+    """
+    outcome = Outcome()
+    try:
+        yield outcome
+    except ZsasError as error:
+        print(f"error: {error}", file=sys.stderr)
+        outcome.code = EXIT_USAGE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        outcome.code = EXIT_INTERRUPTED
+
+
+def load_config_file(path: str | os.PathLike[str], kind: type[T] | tuple[type, ...]) -> T:
+    """Runs a config file and returns its `CONFIG`.
+
+    Raises:
+        ConfigError: no such file, a file that fails, or a CONFIG that is missing or of another
+            type.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise ConfigError(f"config file {path} was not found: expected a file like configs/NAME.py")
+    if path.suffix != ".py":
+        raise ConfigError(f"config file {path} is no Python file: expected NAME.py with a CONFIG")
+    try:
+        config: Any = runpy.run_path(str(path)).get("CONFIG")
+    except ZsasError as error:
+        raise ConfigError(f"config file {path}: {error}") from error
+    except (Exception, SystemExit) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"config file {path} cannot be run ({reason})") from error
+    if not isinstance(config, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        expected = " or ".join(item.__name__ for item in kinds)
+        found = "no CONFIG" if config is None else f"a CONFIG of type {type(config).__name__}"
+        raise ConfigError(f"config file {path} has {found}: expected CONFIG = {expected}(...)")
+    return config
+
+
+def compilation_cache_dir() -> pathlib.Path:
+    """`$XDG_CACHE_HOME/zsas_jax/xla`, by default `~/.cache/zsas_jax/xla`."""
+    root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(root) / "zsas_jax" / "xla"
+
+
+def enable_compilation_cache() -> pathlib.Path | None:
+    """Keeps compiled programs between runs, so that a script compiles each only once a machine.
+
+    `JAX_COMPILATION_CACHE_DIR` names another directory, or turns the cache off where it is empty.
+    A directory that cannot be written only costs compile time. Returns the directory in use.
+    """
+    # JAX reports every program that another kind of machine compiled; it just compiles anew then.
+    logging.getLogger("jax._src.compilation_cache").setLevel(logging.ERROR)
+    chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if chosen == "":
+        return None
+    directory = pathlib.Path(chosen) if chosen else compilation_cache_dir()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    if not os.access(directory, os.W_OK):
+        return None
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    return directory
+
+
+def parse_arguments(kind: type[T], args: Sequence[str], default: T, prog: str, about: str) -> T:
+    """The dataclass `kind` from command-line arguments, by tyro.
+
+    Raises:
+        ConfigError: an unknown flag (with the nearest known one), or a value of a wrong type.
+        SystemExit: after `--help`.
+    """
+    import tyro
+
+    messages = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(messages):
+            return tyro.cli(kind, args=list(args), default=default, prog=prog, description=about)
+    except SystemExit as end:
+        if not end.code:
+            raise
+        raise ConfigError(_one_sentence(messages.getvalue(), prog)) from None
+
+
+def _one_sentence(box: str, prog: str) -> str:
+    """Tyro's box of explanations, cut to what was found and the nearest known flag."""
+    lines = [line.strip(" │|") for line in box.splitlines()]
+    lines = [line for line in lines if line and not line.startswith(("╭", "╰", "+"))]
+    rules = [index for index, line in enumerate(lines) if set(line) <= {"─", "-"}]
+    parts = [lines[a + 1 : b] for a, b in pairwise([-1, *rules, len(lines)])]
+    found = " ".join(parts[0]).split(" Got errors:")[0].rstrip(".") if parts else "bad arguments"
+    near = [
+        line.split()[0]
+        for part in parts
+        if part and part[0].startswith("Perhaps")
+        for line in part[1:]
+        if line.startswith("--")
+    ]
+    hint = f"did you mean {near[0]}?" if near else f"see python {prog} --help"
+    return f"{found[:1].lower()}{found[1:]}: {hint}"

@@ -1,0 +1,306 @@
+"""Zero-shot anomaly segmentation as one jitted program: raw photos in, anomaly maps out.
+
+    photos -> CLIP -> rough map S_a -> foreground -> prompts -> SAM -> fusion -> map and score
+
+A photo lies in the top left corner of its canvas. Three frames occur: the canvas with the photo's
+own pixels; the patch grid, CLIP's view of the stretched photo; and SAM's square input frame, in
+whose top left corner the photo lies scaled, where prompts are made.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
+
+from zsas_jax import clip as clip_api
+from zsas_jax import sam as sam_api
+from zsas_jax.clip import Clip
+from zsas_jax.config import PipelineConfig
+from zsas_jax.errors import ConfigError
+from zsas_jax.fusion import cascade_fusion, clipsam_fusion, image_score, min_max
+from zsas_jax.model import Model
+from zsas_jax.ops.position import resampling_matrix
+from zsas_jax.ops.resize import bilinear_matrix, resize_bilinear, resize_pillow
+from zsas_jax.prompting.cascade import Masks, cascade_masks
+from zsas_jax.prompting.mmr import refined_masks, spatial_prompts
+from zsas_jax.prompting.points import PointPrompts, co_feature_points, extreme_foreground
+from zsas_jax.prompting.regions import connected_components, largest_regions
+from zsas_jax.umci import anomaly_probability
+
+
+class Segmentation(NamedTuple):
+    """What `segment` returns; the optional fields are None unless the config asks for them.
+
+    Maps are 0 outside a photo's true size. R regions have N points and M masks each; points and
+    boxes (x0, y0, x1, y1) are in canvas pixels, such that SAM's own transform takes them back into
+    its input frame. Mask logits are SAM's low-resolution ones on that frame.
+    """
+
+    anomaly_map: Float[Array, "b h w"]
+    image_score: Float[Array, " b"]
+    rough_map: Float[Array, "b h w"]
+    points: Float[Array, "b r n 2"] | None = None
+    point_labels: Int[Array, "b r n"] | None = None
+    point_valid: Bool[Array, "b r n"] | None = None
+    boxes: Float[Array, "b r 4"] | None = None
+    region_valid: Bool[Array, "b r"] | None = None
+    mask_logits: Float[Array, "b r m lh lw"] | None = None
+    iou: Float[Array, "b r m"] | None = None
+
+
+class Rough(NamedTuple):
+    """CLIP's part: S_a on the patch grid and on the canvas, and the class token's verdict."""
+
+    grid: Float[Array, "b gh gw"]
+    canvas: Float[Array, "b h w"]
+    class_probability: Float[Array, " b"]
+
+
+Method = Callable[..., Segmentation]
+
+
+# The methods. Each is a pure function (model, images, sizes, text, keys, config) -> Segmentation.
+
+
+def clip_method(model, images, sizes, text, keys, config) -> Segmentation:
+    """Prompt-ensemble similarity of CLIP's last patch tokens alone."""
+    rough = rough_segmentation(model, images, sizes, text, "similarity", config)
+    return _finish(rough, rough.canvas, sizes, config)
+
+
+def umci_method(model, images, sizes, text, keys, config) -> Segmentation:
+    """UMCI's rough map alone (ClipSAM's "w/o MMR")."""
+    rough = rough_segmentation(model, images, sizes, text, "umci", config)
+    return _finish(rough, rough.canvas, sizes, config)
+
+
+def clipsam_method(model, images, sizes, text, keys, config) -> Segmentation:
+    """ClipSAM: the rough map, MMR's boxes and random points, SAM's masks, Eq. 9."""
+    sam = _require(model, "sam", config)
+    rough = rough_segmentation(model, images, sizes, text, config.rough, config)
+    embedding, frame = embed_for_sam(sam, images, sizes)
+    rough_frame, inside = rough_in_frame(rough, frame, sam.config.image_size)
+    seeds = jax.vmap(jax.random.key)(keys)
+    prompts, regions = jax.vmap(lambda *image: spatial_prompts(*image, config))(
+        rough_frame, inside, seeds
+    )
+    masks = refined_masks(sam, embedding, prompts, regions)
+    fused = jax.vmap(lambda *image: clipsam_fusion(*image, config.clipsam_divisor))(
+        rough.canvas, masks.logits, masks.iou, upscale_matrices(images, sizes, frame, masks, sam)
+    )
+    return _finish(rough, fused, sizes, config, prompts, masks, frame)
+
+
+def cascade_method(model, images, sizes, text, keys, config) -> Segmentation:
+    """The rough map, PPG's points for every region, CPS's three stages through SAM's decoder."""
+    sam = _require(model, "sam", config)
+    rough = rough_segmentation(model, images, sizes, text, config.rough, config)
+    embedding, frame = embed_for_sam(sam, images, sizes)
+    rough_frame, inside = rough_in_frame(rough, frame, sam.config.image_size)
+
+    def prompts_of(rough: Array, inside: Array, embedding: Array):
+        foreground = extreme_foreground(rough, inside, config.rough_threshold, config.quantile)
+        regions = largest_regions(connected_components(foreground), config.regions)
+        points = co_feature_points(rough, foreground, inside, regions, embedding, config)
+        return points, regions
+
+    prompts, regions = jax.vmap(prompts_of)(rough_frame, inside, embedding)
+    masks = cascade_masks(sam, embedding, prompts, regions, frame, config)
+    fused = jax.vmap(lambda *image: cascade_fusion(*image, config.cascade_rough_weight))(
+        rough.canvas, masks.logits, masks.iou, upscale_matrices(images, sizes, frame, masks, sam)
+    )
+    return _finish(rough, fused, sizes, config, prompts, masks, frame)
+
+
+METHODS: dict[str, Method] = {
+    "cascade": cascade_method,
+    "clipsam": clipsam_method,
+    "umci": umci_method,
+    "clip": clip_method,
+}
+
+
+def _segment(
+    model: Model,
+    images: UInt8[Array, "b h w 3"],
+    sizes: Int[Array, "b 2"],
+    text: Float[Array, "b 2 d"],
+    keys: UInt32[Array, " b"],
+    config: PipelineConfig,
+) -> Segmentation:
+    """Anomaly maps and scores of a batch of photos by the method that `config` names; jitted.
+
+    Args:
+        model: the networks, a pytree; those that the method does not use may be None.
+        images: RGB photos, each in the top left corner of its canvas.
+        sizes: true (height, width) of each photo, pixels; what lies beyond is not looked at.
+        text: L2-normalised features of each photo's category: normal, abnormal.
+        keys: one seed per photo, for the random points of `clipsam`.
+        config: the settings, static: another config is another program.
+
+    Raises:
+        ConfigError: the method needs a network that the model lacks.
+    """
+    model = cast_parameters(model, config.compute_dtype)
+    return METHODS[config.method](model, images, jnp.maximum(sizes, 1), text, keys, config)
+
+
+segment = jax.jit(_segment, static_argnames="config")
+
+
+# The steps that methods share.
+
+
+def rough_segmentation(
+    model: Model,
+    images: UInt8[Array, "b h w 3"],
+    sizes: Int[Array, "b 2"],
+    text: Float[Array, "b 2 d"],
+    kind: str,
+    config: PipelineConfig,
+) -> Rough:
+    """S_a from CLIP: UMCI's abnormal probability, or the similarity of last patches and text."""
+    clip = _require(model, "clip", config)
+    size = config.clip_size
+    grid = clip_api.patch_grid(clip.config, *size)
+    levels = resize_pillow(images, sizes, size, size, "bicubic")
+    mean, std = jnp.asarray(clip.config.pixel_mean), jnp.asarray(clip.config.pixel_std)
+    pixels = (levels / 255 - mean) / std
+    if kind == "umci":
+        umci = _require(model, "umci", config)
+        encoding = clip_api.encode_image(clip, pixels, umci.config.layers)
+        rough = anomaly_probability(umci, encoding.patch_tokens, grid, text)
+    else:
+        encoding = clip_api.encode_image(clip, pixels, (clip.config.vision_layers,))
+        patches = clip_api.project_patches(clip, encoding.patch_tokens[0])
+        rough = abnormal_similarity(clip, patches, text).reshape(-1, *grid)
+    class_probability = abnormal_similarity(clip, encoding.class_embedding[:, None], text)[:, 0]
+    canvas = jax.vmap(lambda x, size: resize_bilinear(x, grid, size, images.shape[1:3]))(
+        rough, sizes
+    )
+    return Rough(rough, canvas, class_probability)
+
+
+def abnormal_similarity(
+    clip: Clip, features: Float[Array, "b n d"], text: Float[Array, "b 2 d"]
+) -> Float[Array, "b n"]:
+    """Softmax over the cosines with the normal and abnormal text, at CLIP's logit scale."""
+    dtype = jnp.promote_types(features.dtype, jnp.float32)
+    features = features.astype(dtype)
+    squared = jnp.sum(features * features, axis=-1, keepdims=True)
+    cosine = jnp.einsum("bnd,btd->bnt", features, text.astype(dtype)) * jax.lax.rsqrt(
+        jnp.maximum(squared, 1e-24)
+    )
+    scale = jnp.exp(clip.logit_scale[...].astype(dtype))
+    return jax.nn.softmax(scale * cosine, axis=-1)[..., 1]
+
+
+def embed_for_sam(
+    sam: sam_api.Sam, images: UInt8[Array, "b h w 3"], sizes: Int[Array, "b 2"]
+) -> tuple[Float[Array, "b gh gw c"], Int[Array, "b 2"]]:
+    """SAM's image embedding, and each photo's (height, width) in SAM's input frame."""
+    side = sam.config.image_size
+    frame = jnp.stack(sam_api.frame_size(sizes[:, 0], sizes[:, 1], side), axis=-1)
+    levels = resize_pillow(images, sizes, frame, (side, side), "bilinear")
+    pixels = sam_api.normalize_pixels(levels, sam.config)
+    # Zeros after normalising: the padding has the mean colour.
+    pixels = jnp.where(inside_mask(frame, (side, side))[..., None], pixels, 0)
+    return sam_api.encode_image(sam, pixels), frame
+
+
+def rough_in_frame(
+    rough: Rough, frame: Int[Array, "b 2"], side: int
+) -> tuple[Float[Array, "b side side"], Bool[Array, "b side side"]]:
+    """S_a in SAM's input frame, and where the photo is in it. Prompts carry no gradient."""
+    grid = rough.grid.shape[1:]
+    rough_frame = jax.vmap(lambda x, size: resize_bilinear(x, grid, size, (side, side)))(
+        jax.lax.stop_gradient(rough.grid).astype(jnp.float32), frame
+    )
+    return rough_frame, inside_mask(frame, (side, side))
+
+
+def inside_mask(sizes: Int[Array, "b 2"], shape: tuple[int, int]) -> Bool[Array, "b h w"]:
+    """True in the top left `sizes` (height, width) of a canvas of `shape`."""
+    rows = jnp.arange(shape[0]) < sizes[:, 0, None]
+    columns = jnp.arange(shape[1]) < sizes[:, 1, None]
+    return rows[:, :, None] & columns[:, None, :]
+
+
+def upscale_matrices(
+    images: UInt8[Array, "b h w 3"],
+    sizes: Int[Array, "b 2"],
+    frame: Int[Array, "b 2"],
+    masks: Masks,
+    sam: sam_api.Sam,
+) -> tuple[Float[Array, "b h lh"], Float[Array, "b w lw"]]:
+    """What takes low-resolution logits to the photo's own rows and columns.
+
+    SAM's order (bilinear to its input frame, crop, bilinear to the photo) is linear along each
+    axis, so that both steps are one product of matrices.
+    """
+    side = sam.config.image_size
+
+    def matrix(axis: int) -> Array:
+        low = masks.logits.shape[3 + axis]
+        to_frame = jnp.asarray(resampling_matrix(low, side, "bilinear"), jnp.float32)
+        to_photo = jax.vmap(lambda i, o: bilinear_matrix(i, o, side, images.shape[1 + axis]))(
+            frame[:, axis], sizes[:, axis]
+        )
+        return jnp.einsum("bof,fl->bol", to_photo, to_frame, precision=jax.lax.Precision.HIGHEST)
+
+    return matrix(0), matrix(1)
+
+
+def _finish(
+    rough: Rough,
+    fused: Float[Array, "b h w"],
+    sizes: Int[Array, "b 2"],
+    config: PipelineConfig,
+    prompts: PointPrompts | None = None,
+    masks: Masks | None = None,
+    frame: Int[Array, "b 2"] | None = None,
+) -> Segmentation:
+    """Cuts the map to the photo, scores it, and adds the outputs that the config asks for."""
+    inside = inside_mask(sizes, fused.shape[1:])
+    if masks is not None and config.normalization == "min_max":
+        fused = jax.vmap(min_max)(fused, inside)
+    fused = jnp.where(inside, jnp.clip(fused.astype(jnp.float32), 0, 1), 0)
+    score = jax.vmap(
+        lambda *image: image_score(*image, config.score_top_fraction, config.score_map_weight)
+    )(fused, inside, rough.class_probability.astype(jnp.float32))
+    rough_map = jnp.where(inside, jnp.clip(rough.canvas.astype(jnp.float32), 0, 1), 0)
+    result = Segmentation(fused, score, rough_map)
+    if prompts is None or masks is None or frame is None:
+        return result
+    if config.return_prompts:
+        ratio = (sizes / frame)[:, None, None, ::-1].astype(jnp.float32)
+        boxes = masks.boxes * jnp.concatenate([ratio, ratio], axis=-1)[:, 0]
+        result = result._replace(
+            points=prompts.points * ratio,
+            point_labels=prompts.labels,
+            point_valid=prompts.valid,
+            boxes=boxes,
+            region_valid=masks.valid,
+        )
+    if config.return_masks:
+        result = result._replace(mask_logits=masks.logits, iou=masks.iou, region_valid=masks.valid)
+    return result
+
+
+def cast_parameters(model: Model, dtype: str) -> Model:
+    """The model with every `nnx.Param` in `dtype`; buffers keep theirs."""
+    graphdef, parameters, others = nnx.split(model, nnx.Param, ...)
+    parameters = jax.tree.map(lambda x: x.astype(dtype), parameters)
+    return nnx.merge(graphdef, parameters, others)
+
+
+def _require(model: Model, name: str, config: PipelineConfig):
+    network = getattr(model, name)
+    if network is None:
+        raise ConfigError(
+            f"method {config.method!r} needs the network {name!r}, which this checkpoint lacks"
+        )
+    return network

@@ -1,0 +1,143 @@
+"""Strips of pictures: photo, truth, anomaly map and result side by side.
+
+The colours (Okabe and Ito; magma) can be told apart by colour-blind people and in grey print;
+contours have a dark rim, so that they are seen on every photo.
+"""
+
+import os
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+from zsas_jax.report.files import atomic_path
+
+PANEL = 384  # longer side of a panel, pixels
+GAP, BAR, CAPTION = 8, 10, 26  # pixels: between panels, colour bar, line of text
+TRUTH = (0, 190, 140)  # green
+RESULT = (255, 120, 0)  # orange
+BOX = (240, 228, 66)  # yellow
+POSITIVE, NEGATIVE = (86, 180, 233), (213, 94, 0)  # blue discs, red crosses
+RIM, PAPER, INK = (0, 0, 0), (255, 255, 255), (30, 30, 30)
+QUALITY = 90
+
+
+class Prompts(NamedTuple):
+    """What SAM was asked with, photo pixels (x, y); invalid ones are left out beforehand."""
+
+    points: Float[np.ndarray, "n 2"]
+    labels: Int[np.ndarray, " n"]  # 1 foreground, 0 background
+    boxes: Float[np.ndarray, "r 4"]
+
+
+def colour_map(anomaly_map: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """A map in [0, 1] in magma: black is 0, light yellow is 1."""
+    table = np.uint8(matplotlib.colormaps["magma"](np.arange(256))[:, :3] * 255 + 0.5)
+    return table[np.rint(np.clip(anomaly_map, 0, 1) * 255).astype(np.uint8)]
+
+
+def overlay(
+    photo: UInt8[np.ndarray, "h w 3"],
+    anomaly_map: Float[np.ndarray, "h w"],
+    mask: Bool[np.ndarray, "h w"],
+    *,
+    truth: Bool[np.ndarray, "h w"] | None = None,
+    prompts: Prompts | None = None,
+    verdict: str = "",
+) -> Image.Image:
+    """The strip of one photo; without `truth` its panel is left out."""
+    height, width = photo.shape[:2]
+    scale = PANEL / max(height, width)
+    # A line of one pixel still shows; the ratio of very long photos is not kept.
+    size = (max(round(width * scale), 96), max(round(height * scale), 48))
+    small = Image.fromarray(photo).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+    panels = [("photo", small)]
+    if truth is not None:
+        caption = "truth" if truth.any() else "truth: good"
+        panels.append((caption, _with_contour(small, _resize_mask(truth, size), TRUTH)))
+    heat = Image.fromarray(colour_map(anomaly_map)).resize(size, Image.Resampling.BILINEAR)
+    panels.append((f"anomaly map, highest {anomaly_map.max():.2f}", heat))
+    result = _with_contour(small, _resize_mask(mask, size), RESULT)
+    if prompts is not None:
+        _draw_prompts(result, prompts, size[0] / width, size[1] / height)
+    panels.append((f"result: {verdict}" if verdict else "result", result))
+    return _strip(panels, size)
+
+
+def save_overlay(
+    path: str | os.PathLike[str],
+    photo: UInt8[np.ndarray, "h w 3"],
+    anomaly_map: Float[np.ndarray, "h w"],
+    mask: Bool[np.ndarray, "h w"],
+    *,
+    truth: Bool[np.ndarray, "h w"] | None = None,
+    prompts: Prompts | None = None,
+    verdict: str = "",
+) -> None:
+    """Writes `overlay` as JPEG."""
+    strip = overlay(photo, anomaly_map, mask, truth=truth, prompts=prompts, verdict=verdict)
+    with atomic_path(path) as part:
+        strip.save(part, format="JPEG", quality=QUALITY, subsampling=0)
+
+
+def _strip(panels: list[tuple[str, Image.Image]], size: tuple[int, int]) -> Image.Image:
+    width, height = size
+    # Captions of narrow panels need room of their own.
+    pitch = max(width, 230) + GAP
+    strip = Image.new("RGB", (pitch * len(panels) + GAP, height + CAPTION + BAR + 2 * GAP), PAPER)
+    draw = ImageDraw.Draw(strip)
+    font = ImageFont.load_default(size=15)
+    for index, (caption, panel) in enumerate(panels):
+        left = GAP + index * pitch
+        draw.text((left, 5), caption, INK, font)
+        strip.paste(panel, (left, CAPTION))
+        if caption.startswith("anomaly map"):
+            ramp = colour_map(np.tile(np.linspace(0, 1, max(width - 36, 8)), (BAR, 1)))
+            top = CAPTION + height + 5
+            strip.paste(Image.fromarray(ramp), (left + 16, top))
+            draw.text((left + 2, top - 4), "0", INK, font)
+            draw.text((left + ramp.shape[1] + 22, top - 4), "1", INK, font)
+    return strip
+
+
+def _resize_mask(
+    mask: Bool[np.ndarray, "h w"], size: tuple[int, int]
+) -> Bool[np.ndarray, "new_h new_w"]:
+    """Any coverage counts, so that a small defect does not vanish from the picture."""
+    levels = Image.fromarray(np.uint8(mask) * np.uint8(255))
+    return np.asarray(levels.resize(size, Image.Resampling.BOX)) > 0
+
+
+def _with_contour(
+    picture: Image.Image, mask: Bool[np.ndarray, "h w"], colour: tuple[int, int, int]
+) -> Image.Image:
+    """The picture with a line around the mask, just outside of it, and a dark rim."""
+    pixels = np.array(picture)
+    if mask.any():
+        structure = np.ones((3, 3), bool)
+        line = ndimage.binary_dilation(mask, structure, 2) & ~mask
+        rim = ndimage.binary_dilation(mask, structure, 3) & ~mask & ~line
+        if not line.any():  # All of it is anomalous: a frame.
+            line = ~ndimage.binary_erosion(mask, structure, 2)
+        pixels[rim], pixels[line] = RIM, colour
+    return Image.fromarray(pixels)
+
+
+def _draw_prompts(picture: Image.Image, prompts: Prompts, x_scale: float, y_scale: float) -> None:
+    draw = ImageDraw.Draw(picture)
+    for box in prompts.boxes:
+        corners = [box[0] * x_scale, box[1] * y_scale, box[2] * x_scale, box[3] * y_scale]
+        corners = [float(value) for value in corners]
+        draw.rectangle(corners, outline=RIM, width=3)
+        draw.rectangle(corners, outline=BOX, width=1)
+    for (x, y), label in zip(prompts.points, prompts.labels, strict=True):
+        x, y = float(x * x_scale), float(y * y_scale)
+        if label:
+            draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=POSITIVE, outline=RIM)
+        else:
+            for colour, line in ((RIM, 4), (NEGATIVE, 2)):
+                draw.line((x - 4, y - 4, x + 4, y + 4), colour, line)
+                draw.line((x - 4, y + 4, x + 4, y - 4), colour, line)
