@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
 
         output_dir = args.output_dir or pathlib.Path("runs") / args.config.stem
         result = train(config, make_task(config), output_dir, resume=args.resume)
-        print(f"saved {result}")
+        print(f"saved {result}" if result else f"stopped early: --resume continues {output_dir}")
     return outcome.code
 
 

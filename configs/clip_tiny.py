@@ -5,10 +5,10 @@
 
 from zsas_jax.clip.config import ClipConfig
 from zsas_jax.config import PipelineConfig
-from zsas_jax.training.config import OptimizerConfig, TrainConfig
+from zsas_jax.training.config import DataConfig, OptimizerConfig, TrainConfig
 
 CLIP = ClipConfig(
-    image_size=128,
+    image_size=96,
     patch_size=8,
     vision_width=96,
     vision_layers=6,
@@ -23,9 +23,10 @@ CLIP = ClipConfig(
 
 CONFIG = TrainConfig(
     task="clip",
-    steps=2600,
+    steps=2200,
     batch_size=32,
     clip=CLIP,
+    data=DataConfig(crop_min=0.3, full_picture=0.1),
     optimizer=OptimizerConfig(
         learning_rate=1e-3, weight_decay=0.05, b2=0.98, warmup_steps=200, schedule="cosine"
     ),

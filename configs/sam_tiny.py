@@ -22,7 +22,7 @@ SAM = SamConfig(
 
 CONFIG = TrainConfig(
     task="sam",
-    steps=2800,
+    steps=2300,
     batch_size=4,
     sam=SAM,
     sam_task=SamTaskConfig(prompts=4, points=11),

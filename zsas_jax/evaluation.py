@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from tqdm import tqdm
 
 from zsas_jax import pipeline
@@ -87,9 +87,9 @@ def evaluate(
         DatasetError: an empty source. ConfigError: a setting out of range, an output directory
             that cannot be written or holds other results.
     """
-    config = bundle.config.pipeline if config is None else config
+    chosen: PipelineConfig = bundle.config.pipeline if config is None else config
     if threshold is not None:
-        config = dataclasses.replace(config, image_threshold=threshold)
+        chosen = dataclasses.replace(chosen, image_threshold=threshold)
     prompts = prompts or Prompts()
     for name, value in (("batch_size", batch_size), ("limit", limit)):
         if value is not None and value < 1:
@@ -100,24 +100,24 @@ def evaluate(
         raise ConfigError("the checkpoint has no CLIP: expected one with clip, umci and sam")
     settings = {
         "dataset": dataset,
-        "method": config.method,
+        "method": chosen.method,
         **(details or {}),
         "seed": seed,
         "limit": limit,
         "resolution": resolution,
         "prompts": prompts._asdict(),
-        "pipeline": to_dict(config),
+        "pipeline": to_dict(chosen),
     }
     directory = results.claim_directory(
-        pathlib.Path(output_dir) / dataset / config.method, settings, overwrite=overwrite
+        pathlib.Path(output_dir) / dataset / chosen.method, settings, overwrite=overwrite
     )
 
-    collector = Collector(directory, config, resolution, overlays_per_category, save_maps)
+    collector = Collector(directory, chosen, resolution, overlays_per_category, save_maps)
     indices = _spread(len(source), limit)
     with tqdm(total=len(indices), unit="image", disable=not progress) as bar:
         started = time.perf_counter()
         for batch, output in _segmented(
-            bundle, source, indices, config, prompts, batch_size, seed, collector.steps
+            bundle, source, indices, chosen, prompts, batch_size, seed, collector.steps
         ):
             collector.add(batch, output, source.has_masks)
             bar.update(len(batch.records) + len(batch.failures))
@@ -149,11 +149,11 @@ def evaluate(
     )
 
 
-def _spread(count: int, limit: int | None) -> Int[np.ndarray, " n"]:
+def _spread(count: int, limit: int | None) -> list[int]:
     """`limit` indices spread evenly, so that every category has its share."""
     if limit is None or limit >= count:
-        return np.arange(count)
-    return ((np.arange(limit) + 0.5) * count / limit).astype(np.int64)
+        return list(range(count))
+    return [(2 * i + 1) * count // (2 * limit) for i in range(limit)]
 
 
 def _segmented(

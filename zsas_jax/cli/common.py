@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import pathlib
+import re
 import runpy
 import sys
 from collections.abc import Iterator, Sequence
@@ -124,10 +125,13 @@ def parse_arguments(kind: type[T], args: Sequence[str], default: T, prog: str, a
 
 def _one_sentence(box: str, prog: str) -> str:
     """Tyro's box of explanations, cut to what was found and the nearest known flag."""
-    lines = [line.strip(" │|") for line in box.splitlines()]
-    lines = [line for line in lines if line and not line.startswith(("╭", "╰", "+"))]
+    lines = [line.strip(" │") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()]
+    # The title is part of the frame, or a paragraph where the terminal is not UTF-8.
+    framed = any(line.startswith("╭") for line in lines)
+    lines = [line for line in lines if line and line[0] not in "╭╰"]
     rules = [index for index, line in enumerate(lines) if set(line) <= {"─", "-"}]
     parts = [lines[a + 1 : b] for a, b in pairwise([-1, *rules, len(lines)])]
+    parts = parts if framed else parts[1:]
     found = " ".join(parts[0]).split(" Got errors:")[0].rstrip(".") if parts else "bad arguments"
     near = [
         line.split()[0]
@@ -136,5 +140,8 @@ def _one_sentence(box: str, prog: str) -> str:
         for line in part[1:]
         if line.startswith("--")
     ]
-    hint = f"did you mean {near[0]}?" if near else f"see python {prog} --help"
-    return f"{found[:1].lower()}{found[1:]}: {hint}"
+    if near:
+        found += f": did you mean {near[0]}?"
+    elif "xpected" not in found:
+        found += f": see python {prog} --help"
+    return found[:1].lower() + found[1:]

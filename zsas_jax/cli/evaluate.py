@@ -3,12 +3,13 @@
 import dataclasses
 import pathlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import tyro
 
 from zsas_jax.cli.common import load_config_file, parse_arguments
-from zsas_jax.config import PipelineConfig, suggestion
+from zsas_jax.config import Method, PipelineConfig, suggestion
 from zsas_jax.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ Without arguments: the tiny model on held-out synthetic pictures. Your own photo
 Compiled programs are kept in ~/.cache/zsas_jax/xla (JAX_COMPILATION_CACHE_DIR names another
 directory, or turns that off where it is empty)."""
 
+METHODS = get_args(Method)
 DTYPES = ("float32", "bfloat16")
 FOLDER = "folder"
 
@@ -91,12 +93,15 @@ def parse(argv: Sequence[str]) -> EvaluateArguments:
         default = dataclasses.replace(default, pipeline=_starting_pipeline(argv))
     args = parse_arguments(EvaluateArguments, argv, default, "evaluate.py", ABOUT)
     chosen = {}
-    if args.method is not None:
-        chosen["method"] = args.method
-    if args.dtype is not None:
-        if args.dtype not in DTYPES:
-            raise ConfigError(f"--dtype is {args.dtype!r}{suggestion(args.dtype, DTYPES)}")
-        chosen["compute_dtype"] = args.dtype
+    for flag, field, known in (
+        ("method", "method", METHODS),
+        ("dtype", "compute_dtype", DTYPES),
+    ):
+        value = getattr(args, flag)
+        if value is not None:
+            if value not in known:
+                raise ConfigError(f"--{flag} is {value!r}{suggestion(value, known)}")
+            chosen[field] = value
     if args.threshold is not None:
         chosen["image_threshold"] = args.threshold
     if args.mask_dir is not None and args.dataset != FOLDER:
@@ -123,8 +128,8 @@ def _starting_pipeline(argv: Sequence[str]) -> PipelineConfig:
 def _peek(argv: Sequence[str], flag: str) -> str | None:
     """The value of a flag before the rest is parsed; the last one counts."""
     value = None
-    for here, after in zip(argv, [*argv[1:], None], strict=True):
-        if here == flag and after is not None:
+    for here, after in pairwise([*argv, ""]):
+        if here == flag and after:
             value = after
         elif here.startswith(flag + "="):
             value = here.removeprefix(flag + "=")

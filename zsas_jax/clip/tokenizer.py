@@ -139,7 +139,7 @@ def _learn_merges(texts: Iterable[str], limit: int) -> list[tuple[str, str]]:
         merged: Counter[tuple[str, ...]] = Counter()
         for word, times in words.items():
             merged[_merge(word, best)] += times
-        words = merged
+        words = Counter({word: times for word, times in merged.items() if len(word) > 1})
     return merges
 
 

@@ -61,4 +61,4 @@ def make_batch(
 def image_key(seed: int, image: np.ndarray) -> int:
     """A random seed (32 bits) from the run's seed and a photo's pixels and shape alone."""
     start = zlib.crc32(f"{seed} {image.shape}".encode())
-    return zlib.crc32(np.ascontiguousarray(image), start)
+    return zlib.crc32(np.ascontiguousarray(image).data, start)

@@ -9,7 +9,6 @@ import io
 import os
 import threading
 from collections.abc import Callable
-from typing import TypeAlias
 
 import numpy as np
 import PIL.Image
@@ -17,7 +16,7 @@ from jaxtyping import Bool, UInt8
 
 from zsas_jax.errors import ImageError
 
-ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | PIL.Image.Image | np.ndarray"
+ImageSource = str | os.PathLike[str] | bytes | PIL.Image.Image | np.ndarray
 
 MAX_PIXELS = 200_000_000
 MAX_SIDE = 16384  # pixels: the largest canvas

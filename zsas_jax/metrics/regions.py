@@ -23,7 +23,8 @@ def region_weights(mask: Bool[np.ndarray, "h w"]) -> RegionWeights:
     # Labels of the bounding box alone: defects are small.
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    labels, regions = ndimage.label(box, _EIGHT_CONNECTED)
+    labels = np.zeros(box.shape, np.int32)
+    ndimage.label(box, _EIGHT_CONNECTED, output=labels)
     labels = labels[box]
-    areas = np.bincount(labels, minlength=regions + 1)
-    return RegionWeights(1.0 / areas[labels], int(regions))
+    areas = np.bincount(labels, minlength=1)
+    return RegionWeights(1.0 / areas[labels], len(areas) - 1)

@@ -1,6 +1,7 @@
 """Takes finished photos one by one: counts, rows of tables, pictures and files."""
 
 import contextlib
+import os
 import pathlib
 import time
 from collections import defaultdict
@@ -9,9 +10,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float, UInt8
 
 from zsas_jax.config import PipelineConfig
-from zsas_jax.metrics import METRICS, StreamingMetrics, mean_result
+from zsas_jax.data.images import decode_mask
+from zsas_jax.data.loader import Batch
+from zsas_jax.data.sources import Record
+from zsas_jax.errors import ImageError
+from zsas_jax.metrics import METRICS, MetricsError, StreamingMetrics, mean_result
 from zsas_jax.metrics.resolution import NATIVE, Resolution, resize_map, resize_mask
 from zsas_jax.report import files
 from zsas_jax.report.overlays import Prompts, save_overlay
@@ -55,27 +61,27 @@ class Collector:
         self._metrics: dict[str, StreamingMetrics] = defaultdict(StreamingMetrics)
         self._drawn: dict[tuple[str, bool], int] = defaultdict(int)
 
-    def add(self, batch: loader.Batch, output: Any, labelled: bool) -> None:
+    def add(self, batch: Batch, output: Any, labelled: bool) -> None:
         """Takes one batch and waits for the device; `labelled` says whether masks are known."""
         self.failures += [(failure.name, failure.message) for failure in batch.failures]
         if output is None:
             return
         with self.steps.timed("device"):
             output = jax.device_get(output._replace(rough_map=None))
-        for row, (record, truth) in enumerate(zip(batch.records, batch.masks, strict=True)):
+        for row, record in enumerate(batch.records):
             height, width = (int(value) for value in batch.sizes[row])
-            if labelled and truth is None:
-                truth = np.zeros((height, width), bool)
             try:
+                with self.steps.timed("decode"):
+                    truth = _truth(record, height, width) if labelled else None
                 self._add_photo(
                     record,
                     batch.canvas[row, :height, :width],
                     output.anomaly_map[row, :height, :width],
-                    truth if labelled else None,
+                    truth,
                     float(output.image_score[row]),
                     _prompts_of(output, row),
                 )
-            except MetricsError as error:
+            except (ImageError, MetricsError) as error:
                 self.failures.append((record["name"], str(error)))
 
     def _add_photo(
@@ -152,6 +158,21 @@ class Collector:
                 for name, result in found.items()
             },
         }
+
+
+def _truth(record: Record, height: int, width: int) -> Bool[np.ndarray, "h w"]:
+    """The photo's mask; a photo without one has no anomaly."""
+    if record["mask"] is None:
+        return np.zeros((height, width), bool)
+    mask = decode_mask(record["mask"])
+    if mask.shape != (height, width):
+        source = record["mask"]
+        called = source if isinstance(source, str | os.PathLike) else f"mask of {record['name']}"
+        raise ImageError(
+            f"{called} has {mask.shape[1]} x {mask.shape[0]} pixels: "
+            f"expected the {width} x {height} of its photo"
+        )
+    return mask
 
 
 def _prompts_of(output: Any, row: int) -> Prompts | None:

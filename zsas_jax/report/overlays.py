@@ -35,8 +35,8 @@ class Prompts(NamedTuple):
 
 def colour_map(anomaly_map: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
     """A map in [0, 1] in magma: black is 0, light yellow is 1."""
-    table = np.uint8(matplotlib.colormaps["magma"](np.arange(256))[:, :3] * 255 + 0.5)
-    return table[np.rint(np.clip(anomaly_map, 0, 1) * 255).astype(np.uint8)]
+    table = matplotlib.colormaps["magma"](np.arange(256), bytes=True)
+    return np.asarray(table)[:, :3][np.rint(np.clip(anomaly_map, 0, 1) * 255).astype(np.uint8)]
 
 
 def overlay(
@@ -118,10 +118,10 @@ def _with_contour(
     pixels = np.array(picture)
     if mask.any():
         structure = np.ones((3, 3), bool)
-        line = ndimage.binary_dilation(mask, structure, 2) & ~mask
-        rim = ndimage.binary_dilation(mask, structure, 3) & ~mask & ~line
+        line = np.asarray(ndimage.binary_dilation(mask, structure, 2)) & ~mask
+        rim = np.asarray(ndimage.binary_dilation(mask, structure, 3)) & ~mask & ~line
         if not line.any():  # All of it is anomalous: a frame.
-            line = ~ndimage.binary_erosion(mask, structure, 2)
+            line = np.logical_not(ndimage.binary_erosion(mask, structure, 2))
         pixels[rim], pixels[line] = RIM, colour
     return Image.fromarray(pixels)
 

@@ -65,11 +65,11 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
 
 def train(
     config: TrainConfig, task: Task, output_dir: pathlib.Path, *, resume: bool = False
-) -> pathlib.Path:
-    """Trains until `config.steps` and saves the result as `<output_dir>/model`.
+) -> pathlib.Path | None:
+    """Trains until `config.steps` and saves the result as `<output_dir>/model`, which it returns.
 
     Writes config.json, log.csv and resumable checkpoints. SIGTERM and Ctrl-C save a checkpoint and
-    end the run early; `resume` goes on from the last checkpoint, with the same batches as if the
+    end the run early (None is returned); `resume` goes on from the last checkpoint, with the same batches as if the
     run had never stopped.
 
     Raises:
@@ -95,21 +95,17 @@ def train(
                 key = jax.random.fold_in(jax.random.key(config.seed), step)
                 state, scalars = step_fn(state, task.frozen, batch, key)
                 done = step + 1
+                due = done % config.checkpoint_every == 0 or done == config.steps or stop.asked
+                if due or done % config.log_every == 0:
+                    _check_finite(float(scalars["loss"]), done, manager, config)
                 if done % config.log_every == 0 or done == config.steps:
                     row = log.write(done, scalars, config.batch_size * config.log_every)
                     progress.set_postfix_str(f"loss {row['loss']:.4f}")
-                    if not np.isfinite(row["loss"]):
-                        raise ZsasError(
-                            f"the loss is {row['loss']} at step {done}: the last good checkpoint is "
-                            f"step {manager.latest_step()}; a lower learning rate than "
-                            f"{config.optimizer.learning_rate} is the usual remedy"
-                        )
-                if done % config.checkpoint_every == 0 or done == config.steps or stop.asked:
+                if due:
                     _save(manager, done, state, batches)
                 if stop.asked:
                     manager.wait_until_finished()
-                    print(f"stopped at step {done}; --resume continues")
-                    return output_dir
+                    return None
     return save(output_dir / "model", task.export(state["params"]), overwrite=True)
 
 
@@ -120,7 +116,7 @@ def _make_step(optimizer: optax.GradientTransformation, loss: Callable):
         (value, scalars), gradient = grad_fn(state["params"], frozen, batch, key)
         updates, moments = optimizer.update(gradient, state["optimizer"], state["params"])
         params = optax.apply_updates(state["params"], updates)
-        scalars = {"loss": value, "gradient_norm": optax.global_norm(gradient), **scalars}
+        scalars = {"loss": value, "gradient_norm": optax.tree.norm(gradient), **scalars}
         return {"params": params, "optimizer": moments}, scalars
 
     return step
@@ -148,6 +144,18 @@ def _claim(config: TrainConfig, output_dir: pathlib.Path, resume: bool) -> None:
         file.write_text(json.dumps(settings, indent=1) + "\n")
     except OSError as error:
         raise ConfigError(f"{output_dir} cannot be written: {error.strerror}") from error
+
+
+def _check_finite(
+    loss: float, step: int, manager: ocp.CheckpointManager, config: TrainConfig
+) -> None:
+    """Before every save, so that what is on disk is always good."""
+    if not np.isfinite(loss):
+        raise ZsasError(
+            f"the loss is {loss} at step {step}: the last good checkpoint is step "
+            f"{manager.latest_step()}; a lower learning rate than "
+            f"{config.optimizer.learning_rate} is the usual remedy"
+        )
 
 
 def _save(manager: ocp.CheckpointManager, step: int, state: Any, batches: Any) -> None:
@@ -220,10 +228,10 @@ class _Log:
     def __exit__(self, *_):
         self._file.close()
 
-    def write(self, step: int, scalars: Scalars, images: int) -> dict[str, float]:
-        row = {name: float(value) for name, value in jax.device_get(scalars).items()}
+    def write(self, step: int, scalars: Scalars, images: int) -> dict[str, float | int]:
+        values = {name: float(value) for name, value in jax.device_get(scalars).items()}
         now = time.monotonic()
-        row = {"step": step, **row, "images_per_second": images / (now - self._time)}
+        row = {"step": step, **values, "images_per_second": images / (now - self._time)}
         self._time = now
         self._row({name: f"{value:.6g}" for name, value in row.items()})
         self._file.flush()

@@ -91,9 +91,13 @@ def contrastive_loss(
 def mask_losses(
     logits: Float[Array, "*b h w"], targets: Float[Array, "*b h w"]
 ) -> tuple[Float[Array, "*b"], Float[Array, "*b"], Float[Array, "*b"]]:
-    """SAM's focal loss (alpha 0.25, gamma 2), Dice loss, and the true IoU of each mask."""
+    """SAM's focal loss (gamma 2), Dice loss, and the true IoU of each mask.
+
+    SAM does not state its focal loss's alpha; none is used: the common 0.25 favours background,
+    and small masks then stay empty for long.
+    """
     targets = jnp.broadcast_to(targets, logits.shape)
-    focal = optax.sigmoid_focal_loss(logits, targets, alpha=0.25, gamma=2.0).mean((-2, -1))
+    focal = optax.sigmoid_focal_loss(logits, targets, gamma=2.0).mean((-2, -1))
     dice = dice_loss(jax.nn.sigmoid(logits), targets)
     inside, truth = logits > 0, targets > 0.5
     union = jnp.sum(inside | truth, axis=(-2, -1))

@@ -23,7 +23,7 @@ from zsas_jax.training import captions, losses
 from zsas_jax.training.augment import augment
 from zsas_jax.training.config import TrainConfig
 from zsas_jax.training.loop import Batch, Scalars, Task
-from zsas_jax.training.sam import sam_loss, sam_sample
+from zsas_jax.training.sam import align_positions, sam_loss, sam_sample
 from zsas_jax.weights.checkpoint import Bundle, load
 
 
@@ -183,6 +183,8 @@ def _load_all(directories: tuple[str, ...]) -> Bundle:
 
 def _new_network(config: TrainConfig, name: str):
     model = Model(Config(**{name: getattr(config, name)}), rngs=nnx.Rngs(config.seed))
+    if model.sam is not None:
+        align_positions(model.sam)
     if config.init:
         setattr(model, name, getattr(_load_all(config.init).model, name))
     return nnx.split(model, nnx.Param, ...)

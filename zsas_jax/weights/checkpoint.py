@@ -13,7 +13,7 @@ import json
 import os
 import pathlib
 import shutil
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
@@ -99,6 +99,10 @@ def read_config(path: str | os.PathLike[str]) -> Config:
     """The config of a checkpoint directory, with no weights read."""
     directory = checkpoint_path(path)
     stored = _read_json(directory / "config.json")
+    if not isinstance(stored, dict) or not isinstance(stored.get("config"), dict):
+        raise CheckpointError(
+            f"{directory / 'config.json'} is damaged: expected an object with format and config"
+        )
     if stored.get("format") != FORMAT:
         raise CheckpointError(
             f"{directory / 'config.json'} has format {stored.get('format')!r}: "
@@ -161,7 +165,7 @@ def _check_files(directory: pathlib.Path) -> None:
             raise CheckpointError(f"{file} is damaged: its sha256 is not the one in manifest.json")
 
 
-def _read_json(file: pathlib.Path) -> dict:
+def _read_json(file: pathlib.Path) -> Any:
     try:
         return json.loads(file.read_text())
     except FileNotFoundError as error:

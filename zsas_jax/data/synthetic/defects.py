@@ -141,9 +141,9 @@ def dent(scene: Scene, rng, size, severity) -> Drawn:
 def chip(scene: Scene, rng, size, severity) -> Drawn:
     """Material broken off at an edge: of an object, or at the border of the picture."""
     s, size = scene.studio, min(size, 0.3)
-    if scene.backdrop is not None:
+    if scene.is_object:
         solid = scene.solid > 0.5
-        rim = solid & ~ndimage.binary_erosion(solid, border_value=1)
+        rim = solid & ~np.asarray(ndimage.binary_erosion(solid, border_value=1))
         rows, columns = np.nonzero(rim)
         if not len(rows):
             return scene.rgb, np.zeros_like(scene.solid)
@@ -171,9 +171,7 @@ def wear(scene: Scene, rng, size, severity) -> Drawn:
     size = max(size, 0.08)
     x, y = scene.spot(rng)
     cover, _ = blob(scene, rng, x, y, size, 0.8, 0.4 + 0.6 * rng.random(), rng.random() * 3)
-    smooth = ndimage.uniform_filter(
-        scene.rgb, (scene.studio.size // 20, scene.studio.size // 20, 1)
-    )
+    smooth = ndimage.uniform_filter(scene.rgb, scene.studio.size // 20, axes=(0, 1))
     change = sign_of(scene, rng, x, y) * strength(scene, x, y, size, severity) * 0.6
     worn = smooth + np.float32(change) + 0.03 * noise.sheet(rng, scene.studio.size, 120)[..., None]
     return blend(scene, cover, worn, 0.55 + 0.4 * severity)

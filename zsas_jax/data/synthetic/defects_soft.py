@@ -58,7 +58,7 @@ def glue(scene: Scene, rng, size, severity) -> Drawn:
     size = max(size, 0.05)
     cover, radius = blob(scene, rng, x, y, size, 1.0, 0.4 + 0.6 * rng.random(), rng.random() * 3)
     reach = max(3, s.size // 24)
-    smooth = ndimage.uniform_filter(scene.rgb, (reach, reach, 1))
+    smooth = ndimage.uniform_filter(scene.rgb, reach, axes=(0, 1))
     height = np.sqrt(np.clip(1.05 - radius, 0, 1)) + 0.12 * noise.sheet(rng, s.size, 14)
     slope = noise.relief(height, s.azimuth, s.size) * np.float32(size / 2)
     shine = np.clip(slope - 0.35, 0, 0.8) * np.float32(0.25 + 0.5 * severity)

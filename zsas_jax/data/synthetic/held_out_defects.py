@@ -72,7 +72,7 @@ def corrosion(scene: Scene, rng, size, severity) -> Drawn:
     x, y = scene.spot(rng)
     field = noise.fbm(rng, s.size, 1.2 / max(size, 0.05) + 4, 4, 0.75)
     reach = np.hypot(s.x - x, s.y - y) * (2 / max(size, 0.05))
-    cover = noise.ease((0.55 * field + 1.0 - 1.6 * reach) * 3)
+    cover = noise.ease((0.55 * field + 1.0 - 1.15 * reach) * 3)
     base = np.array([[0.45, 0.22, 0.08], [0.25, 0.35, 0.2], [0.8, 0.82, 0.75], [0.12, 0.1, 0.1]])
     colour = base[int(rng.integers(4))] * (0.8 + 0.4 * rng.random())
     grain = 1 + 0.25 * noise.sheet(rng, s.size, 110)
@@ -131,7 +131,8 @@ def distortion(scene: Scene, rng, size, severity) -> Drawn:
 def resample(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Bilinear values of [H, W, C] at fractional pixel positions, clamped at the border."""
     height, width = picture.shape[:2]
-    rows, columns = np.clip(rows, 0, height - 1.001), np.clip(columns, 0, width - 1.001)
+    rows = np.clip(rows, 0, height - 1.001).astype(np.float32)
+    columns = np.clip(columns, 0, width - 1.001).astype(np.float32)
     top, left = rows.astype(np.int32), columns.astype(np.int32)
     a = (rows - top).astype(np.float32)[..., None]
     b = (columns - left).astype(np.float32)[..., None]
@@ -154,11 +155,11 @@ def displaced_part(scene: Scene, rng, size, severity) -> Drawn:
     move = rng.standard_normal(2)
     move *= extent * (0.12 + 0.25 * severity) / np.linalg.norm(move)
     turn = rng.standard_normal() * 0.2
-    margin = 2 + int(extent * 0.4 + 0.3 * max(height, width))
+    margin = 2 + int(extent * 0.4 + 0.1 * max(height, width))
     layer = np.concatenate([part.over, part.alpha[..., None]], -1)
     layer = np.pad(layer, ((margin, margin), (margin, margin), (0, 0)))
-    v = np.arange(height + 2 * margin)[:, None] - (height / 2 + margin) - move[0]
-    u = np.arange(width + 2 * margin)[None, :] - (width / 2 + margin) - move[1]
+    v = np.arange(height + 2 * margin, dtype=np.float32)[:, None] - (height / 2 + margin) - move[0]
+    u = np.arange(width + 2 * margin, dtype=np.float32)[None, :] - (width / 2 + margin) - move[1]
     rows = v * np.cos(turn) + u * np.sin(turn) + height / 2 + margin
     columns = u * np.cos(turn) - v * np.sin(turn) + width / 2 + margin
     moved = resample(layer, rows, columns)
@@ -179,7 +180,8 @@ def changed(before: np.ndarray, after: np.ndarray, gap: Number) -> np.ndarray:
     differs = noise.largest(np.abs(after - before)) > 0.05
     if not differs.any():
         return differs.astype(np.float32)
-    window = ndimage.find_objects(differs.astype(np.uint8))[0]
+    rows, columns = np.flatnonzero(differs.any(1)), np.flatnonzero(differs.any(0))
+    window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
     margin = int(gap) + 2
     inside = np.pad(differs[window], margin)
     closed = ndimage.binary_closing(inside, iterations=max(2, round(gap)))

@@ -9,7 +9,7 @@ import functools
 import numpy as np
 from PIL import Image, ImageDraw
 
-Number = float | int | np.number
+Number = float | int
 BASE = 256  # pixels per side at which per-pixel noise is drawn
 
 

@@ -91,7 +91,7 @@ def render(
     studio = Studio(_generator(name, seed, 1), split, canvas)
     scene = mark(studio, spec.draw(studio), spec.marked)
     photographer = Studio(_generator(name, seed, 2), split, canvas)
-    camera = Camera(photographer, size, spec.grey, spec.border, scene.backdrop is not None)
+    camera = Camera(photographer, size, spec.grey, spec.border, scene.is_object)
     camera.expose(scene.rgb)
     segments = camera.labels(scene.segments)
     if defect in (None, "good"):

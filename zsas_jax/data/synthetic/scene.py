@@ -107,17 +107,30 @@ def ramp(t: np.ndarray, *colours: Colour) -> np.ndarray:
     return table.astype(np.float32)[index]
 
 
+def _tight(window, alpha: np.ndarray, over: np.ndarray, under: np.ndarray) -> Part:
+    """A part cut down to the rows and columns that it covers."""
+    rows, columns = np.flatnonzero(alpha.max(1) > 0), np.flatnonzero(alpha.max(0) > 0)
+    inner = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    top, left = window[0].start, window[1].start
+    outer = (
+        slice(int(top + rows[0]), int(top + rows[-1] + 1)),
+        slice(int(left + columns[0]), int(left + columns[-1] + 1)),
+    )
+    return Part(outer, alpha[inner], over[inner], under[inner])
+
+
 class Scene:
     """A picture under construction, float32 [size, size, 3], 0 to 1, before light and camera.
 
     `solid` is 1 where defects may lie (all of a surface, an object's pixels); `backdrop` is the
-    picture below the objects, or None for a surface; `grain` is the texture's direction in radians.
+    picture below the objects (of a surface, the surface); `grain` is the texture's direction in radians.
     """
 
     def __init__(self, studio: Studio, rgb: np.ndarray, is_object: bool = False):
         self.studio = studio
         self.rgb = np.array(np.broadcast_to(rgb, (studio.size, studio.size, 3)), np.float32)
-        self.backdrop = self.rgb.copy() if is_object else None
+        self.is_object = is_object
+        self.backdrop = self.rgb.copy() if is_object else self.rgb
         shape = (studio.size, studio.size)
         self.solid = np.zeros(shape, np.float32) if is_object else np.ones(shape, np.float32)
         self.segments = np.zeros(shape, np.int32)
@@ -159,11 +172,11 @@ class Scene:
         w = stamp.window
         if not alpha.size or alpha.max() <= 0.5:
             return
-        under = self.rgb[w].copy() if part else None
+        under = self.rgb[w].copy()
         cover = alpha[..., None]
         self.rgb[w] += cover * (colour - self.rgb[w])
         if part:
-            self.parts.append(Part(w, alpha, self.rgb[w].copy(), under))
+            self.parts.append(_tight(w, alpha, self.rgb[w].copy(), under))
         if solid is not None:
             self.solid[w] += alpha * (float(solid) - self.solid[w])
         if segment:

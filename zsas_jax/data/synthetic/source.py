@@ -74,9 +74,10 @@ class SyntheticSource:
         class_name, number = self.classes[index // self.per_class], index % self.per_class
         kinds = CLASSES[self.split][class_name].defects
         good = self.per_class - self.anomalous
-        # Spread evenly: item k of the anomalous ones takes defect k modulo their number.
-        defect = "good" if number < good else kinds[(number - good) % len(kinds)]
-        words = (self.seed, zlib.crc32(class_name.encode()), number)
+        key = zlib.crc32(class_name.encode())
+        # Spread evenly over the defects, starting with another one for each class and seed.
+        defect = "good" if number < good else kinds[(number - good + key + self.seed) % len(kinds)]
+        words = (self.seed, key, number)
         return class_name, defect, int(np.random.SeedSequence(words).generate_state(1)[0])
 
     def __getitem__(self, index: int) -> dict:

@@ -1,0 +1,241 @@
+import importlib.util
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from zsas_jax.cli import common
+from zsas_jax.cli import evaluate as command
+from zsas_jax.config import PipelineConfig
+from zsas_jax.errors import ConfigError, DatasetError
+from zsas_jax.evaluation import EvaluationResult
+from zsas_jax.metrics import METRICS
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+STORED = PipelineConfig(method="clipsam", top_k=7, quantile=0.9, clip_image_size=256)
+
+
+@pytest.fixture
+def stored(monkeypatch):
+    """A checkpoint whose config is STORED."""
+    from zsas_jax.config import Config
+    from zsas_jax.weights import checkpoint
+
+    monkeypatch.setattr(checkpoint, "read_config", lambda name: Config(pipeline=STORED))
+    return STORED
+
+
+@pytest.fixture
+def script(monkeypatch, stored, tmp_path):
+    """The module evaluate.py, with no program cache."""
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
+    monkeypatch.chdir(tmp_path)
+    spec = importlib.util.spec_from_file_location("evaluate_script", ROOT / "evaluate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_defaults(stored):
+    args = command.parse([])
+    assert args.dataset == "synthetic"
+    assert args.checkpoint == "tiny"
+    assert str(args.output_dir) == "results"
+    assert args.pipeline == STORED
+
+
+def test_every_flag_of_the_contract(stored, tmp_path):
+    line = (
+        "--dataset folder --data-dir photos --method umci --checkpoint somewhere --categories nut "
+        "--prompts p.toml --batch-size 3 --limit 5 --seed 2 --threshold 0.25 --dtype bfloat16 "
+        "--pipeline.top-k 4 --pipeline.return-masks True --output-dir out --overwrite "
+        "--mask-dir masks --resolution native"
+    )
+    args = command.parse(line.split())
+    assert args.data_dir == pathlib.Path("photos")
+    assert args.mask_dir == pathlib.Path("masks")
+    assert args.prompts == pathlib.Path("p.toml")
+    assert args.categories == ("nut",)
+    assert (args.batch_size, args.limit, args.seed, args.overwrite) == (3, 5, 2, True)
+    assert args.resolution == "native"
+    expected = PipelineConfig(
+        method="umci",
+        top_k=4,
+        quantile=0.9,
+        clip_image_size=256,
+        compute_dtype="bfloat16",
+        image_threshold=0.25,
+        return_masks=True,
+    )
+    assert args.pipeline == expected
+
+
+def test_several_categories_and_either_spelling_of_a_field(stored):
+    args = command.parse(["--categories", "metal nut", "pill", "--pipeline.top_k=9"])
+    assert args.categories == ("metal nut", "pill")
+    assert args.pipeline.top_k == 9
+
+
+def test_config_file_comes_between_checkpoint_and_flags(stored, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from zsas_jax.config import Config, PipelineConfig\n"
+        "CONFIG = Config(pipeline=PipelineConfig(top_k=2, regions=3))\n"
+    )
+    args = command.parse(["--config", str(file), "--pipeline.regions", "4"])
+    assert args.pipeline == PipelineConfig(top_k=2, regions=4)
+    file.write_text("CONFIG = 3")
+    with pytest.raises(ConfigError, match=r"type int: expected a PipelineConfig"):
+        command.parse([f"--config={file}"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--datset", "mtd"], ["--datset", "did you mean --dataset?"]),
+        (["--pipeline.topk", "3"], ["--pipeline.topk", "did you mean --pipeline.top-k?"]),
+        (["--method", "cascad"], ["'cascad'", "did you mean 'cascade'"]),
+        (["--pipeline.method", "cascad"], ["cascad", "clipsam"]),
+        (["--dtype", "float8"], ["float8", "did you mean 'float32'"]),
+        (["--limit", "many"], ["--limit", "many"]),
+        (["--batch-size"], ["--batch-size"]),
+        (["stray"], ["stray"]),
+        (["--pipeline.quantile", "3"], ["quantile", "3"]),
+        (["--config", "missing.py"], ["missing.py", "was not found"]),
+        (["--mask-dir", "masks"], ["--mask-dir", "folder", "synthetic"]),
+    ],
+)
+def test_bad_arguments_are_one_sentence_and_exit_code_2(script, capsys, arguments, words):
+    assert script.main(arguments) == 2
+    message = capsys.readouterr().err
+    for word in words:
+        assert word in message
+    assert message.startswith("error: ")
+    assert len(message.strip().splitlines()) == 1
+    assert "Traceback" not in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--dataset", "mvtek"], ["'mvtek'", "did you mean 'mvtec'"]),
+        (["--dataset", "mvtec"], ["--data-dir"]),
+        (["--dataset", "folder", "--data-dir", "nowhere"], ["nowhere", "does not exist"]),
+        (["--categories", "unicorn"], ["unicorn"]),
+    ],
+)
+def test_bad_data_sets_are_refused_before_the_model_is_read(script, capsys, arguments, words):
+    assert script.main(arguments) == 2
+    message = capsys.readouterr().err
+    for word in words:
+        assert word in message
+    assert len(message.strip().splitlines()) == 1
+
+
+def fake_result(has_metrics=True, failures=()):
+    values = dict.fromkeys(METRICS, 0.5 if has_metrics else None)
+    metrics = {
+        "categories": {"nut": values, "tile": values},
+        "mean": values,
+        "reasons": {},
+        "config": {"resolution": 518},
+        "timing": {"images_per_second": 2.0},
+    }
+    scores = [(f"{i}.png", "nut", "", i / 20, "good", 0.0) for i in range(20)]
+    overlays = [pathlib.Path("results/a.jpg")]
+    steps = {"device": 3.0, "compile": 5.0, "decode": 0.1}
+    return EvaluationResult(pathlib.Path("r"), metrics, scores, list(failures), overlays, steps)
+
+
+@pytest.mark.parametrize(("failures", "code"), [((), 0), ((("b.jpg", "b.jpg is empty"),), 1)])
+def test_main_prints_table_pictures_and_slowest_steps(script, monkeypatch, capsys, failures, code):
+    monkeypatch.setattr(command, "open_source", lambda args: "source")
+    monkeypatch.setattr("zsas_jax.weights.checkpoint.load", lambda name: "bundle")
+    seen = []
+    monkeypatch.setattr(command, "run", lambda *a: seen.append(a) or fake_result(True, failures))
+    assert script.main([]) == code
+    assert seen[0][1:] == ("bundle", "source")
+    out = capsys.readouterr().out
+    assert "mean" in out
+    assert "50.0" in out
+    assert "results/a.jpg" in out
+    assert ("failed.csv" in out) == bool(failures)
+    assert "slowest steps: compile 5.0 s, device 3.0 s" in out
+
+
+def test_without_labels_scores_are_printed_and_no_zeros(script, monkeypatch, capsys):
+    monkeypatch.setattr(command, "open_source", lambda args: "source")
+    monkeypatch.setattr("zsas_jax.weights.checkpoint.load", lambda name: "bundle")
+    monkeypatch.setattr(command, "run", lambda *a: fake_result(False))
+    assert script.main([]) == 0
+    out = capsys.readouterr().out
+    assert "AUROC" not in out
+    assert out.index("19.png") < out.index("18.png")
+
+
+def test_interruption_and_bugs(script, monkeypatch, capsys):
+    def interrupt(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "open_source", interrupt)
+    assert script.main([]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    monkeypatch.setattr(command, "open_source", lambda args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        script.main([])
+
+
+def test_config_files(tmp_path):
+    file = tmp_path / "a.py"
+    cases = {
+        "x = 1": "no CONFIG",
+        "CONFIG = 1": "type int",
+        "1 / 0": "ZeroDivisionError",
+        "def": "SyntaxError",
+        "from zsas_jax.config import PipelineConfig\nCONFIG = PipelineConfig(top_k=0)": "top_k",
+    }
+    for text, words in cases.items():
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=words) as caught:
+            common.load_config_file(file, PipelineConfig)
+        assert str(file) in str(caught.value)
+    file.write_text("from zsas_jax.config import PipelineConfig\nCONFIG = PipelineConfig(top_k=2)")
+    assert common.load_config_file(file, PipelineConfig).top_k == 2
+    (tmp_path / "a.yaml").write_text("")
+    with pytest.raises(ConfigError, match="no Python file"):
+        common.load_config_file(tmp_path / "a.yaml", PipelineConfig)
+
+
+def test_library_errors_become_exit_code_2(capsys):
+    with common.exit_on_error() as outcome:
+        raise DatasetError("x is empty: expected photos")
+    assert outcome.code == 2
+    assert capsys.readouterr().err == "error: x is empty: expected photos\n"
+
+
+def test_program_cache_directory(monkeypatch, tmp_path):
+    import jax
+
+    before = jax.config.jax_compilation_cache_dir
+    try:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+        assert common.enable_compilation_cache() == tmp_path / "zsas_jax" / "xla"
+        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "zsas_jax" / "xla")
+        monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
+        assert common.enable_compilation_cache() is None
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "file" / "x"))
+        assert common.enable_compilation_cache() is None
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_help_names_every_flag():
+    done = subprocess.run(
+        [sys.executable, ROOT / "evaluate.py", "--help"], capture_output=True, text=True, check=True
+    )
+    for flag in ("--dataset", "--mask-dir", "--resolution", "--pipeline.ring-radius"):
+        assert flag in done.stdout
+    assert len((ROOT / "evaluate.py").read_text().splitlines()) < 100

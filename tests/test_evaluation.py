@@ -1,0 +1,333 @@
+import csv
+import dataclasses
+import json
+import types
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zsas_jax import evaluation
+from zsas_jax.config import PipelineConfig
+from zsas_jax.data.folder import FolderSource
+from zsas_jax.errors import ConfigError, DatasetError
+from zsas_jax.metrics import METRICS, evaluate_maps
+from zsas_jax.metrics.resolution import resize_map, resize_mask
+from zsas_jax.pipeline import Segmentation
+
+SHAPES = [(40, 56), (300, 20), (33, 33), (64, 48), (20, 20)]
+
+
+def fake_map(images):
+    """What the fake network finds anomalous: red."""
+    return images[..., 0].astype(np.float32) / 255
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Replaces the networks; collects the arguments of `segment`."""
+    calls = []
+
+    def segment(model, images, sizes, text, keys, config):
+        calls.append((images, sizes, text, keys, config))
+        maps = fake_map(images)
+        count = len(images)
+        prompts = {}
+        if config.method == "cascade":
+            prompts = {
+                "points": np.full((count, 2, 3, 2), 10.0, np.float32),
+                "point_labels": np.ones((count, 2, 3), np.int32),
+                "point_valid": np.ones((count, 2, 3), bool),
+                "boxes": np.full((count, 2, 4), 5.0, np.float32),
+                "region_valid": np.array([[True, False]] * count),
+            }
+        return Segmentation(maps, maps.max((1, 2)), maps, **prompts)
+
+    def encode_text(clip, tokenizer, categories, **kwargs):
+        rows = [np.full((2, 4), sum(map(ord, name)), np.float32) for name in categories]
+        return np.stack(rows)
+
+    monkeypatch.setattr(evaluation.pipeline, "segment", segment)
+    monkeypatch.setattr(evaluation, "encode_text", encode_text)
+    return calls
+
+
+@pytest.fixture
+def bundle():
+    config = types.SimpleNamespace(clip=object(), pipeline=PipelineConfig(method="umci"))
+    return types.SimpleNamespace(
+        model=types.SimpleNamespace(clip=None), tokenizer=None, config=config
+    )
+
+
+class Source:
+    has_masks = True
+    categories = ("metal nut", "tile")
+
+    def __init__(self, broken=()):
+        self.broken = broken
+
+    def __len__(self):
+        return 2 * len(SHAPES)
+
+    def arrays(self, index):
+        rng = np.random.default_rng(index)
+        height, width = SHAPES[index % len(SHAPES)]
+        image = rng.integers(0, 200, (height, width, 3), np.uint8)
+        mask = np.zeros((height, width), bool)
+        if index % 2:
+            mask[4:15, 5:12] = True
+            image[..., 0] += (mask * rng.integers(0, 56, mask.shape)).astype(np.uint8)
+        return image, mask
+
+    def __getitem__(self, index):
+        image, mask = self.arrays(index)
+        return {
+            "image": b"broken" if index in self.broken else image,
+            "mask": mask if mask.any() else None,
+            "name": f"{'crack' if index % 2 else 'good'}/{index}.jpg",
+            "category": self.categories[index // len(SHAPES)],
+            "defect": "crack" if index % 2 else "good",
+            "label": index % 2,
+        }
+
+
+def read_csv(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def run(bundle, source, tmp_path, **options):
+    options = {"dataset": "mvtec", "output_dir": tmp_path, "progress": False} | options
+    return evaluation.evaluate(bundle, source, **options)
+
+
+@pytest.mark.parametrize("resolution", [64, "native"])
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_metrics_are_those_of_the_plain_arrays(bundle, calls, tmp_path, resolution, batch_size):
+    source = Source()
+    result = run(bundle, source, tmp_path, resolution=resolution, batch_size=batch_size)
+    stored = json.loads((tmp_path / "mvtec/umci/metrics.json").read_text())
+    assert set(stored["categories"]) == set(source.categories)
+    for number, category in enumerate(source.categories):
+        maps, masks, scores, labels = [], [], [], []
+        for index in range(number * len(SHAPES), (number + 1) * len(SHAPES)):
+            image, mask = source.arrays(index)
+            anomaly_map = fake_map(image)
+            scores.append(anomaly_map.max())
+            labels.append(index % 2)
+            if resolution != "native":
+                anomaly_map, mask = resize_map(anomaly_map, 64, 64), resize_mask(mask, 64, 64)
+            maps.append(anomaly_map)
+            masks.append(mask)
+        expected = evaluate_maps(maps, masks, scores, labels)
+        for name in METRICS:
+            assert stored["categories"][category][name] == pytest.approx(expected[name], abs=1e-9)
+    for name in METRICS:
+        values = [stored["categories"][category][name] for category in source.categories]
+        assert stored["mean"][name] == pytest.approx(np.mean(values))
+    assert set(stored["categories"]["tile"]) == set(METRICS)
+    assert stored["config"]["resolution"] == resolution
+    assert stored["config"]["method"] == "umci"
+    assert stored["versions"]["jax"]
+    assert stored["timing"]["images_per_second"] > 0
+    assert stored["timing"]["compile_seconds"] >= 0
+    assert result.metrics["mean"] == stored["mean"]
+    assert not result.failures
+
+
+def test_each_photo_gets_the_text_of_its_category(bundle, calls, tmp_path):
+    run(bundle, Source(), tmp_path, batch_size=4)
+    expected = {sum(map(ord, name)) for name in Source.categories}
+    seen = {}
+    for images, _, text, _, config in calls:
+        assert config.return_prompts
+        assert len(text) == len(images)
+        for image, features in zip(images, text, strict=True):
+            seen[image[:20, :20].tobytes()] = features[0, 0]
+    for index in range(len(Source())):
+        image, _ = Source().arrays(index)
+        canvas = np.zeros((20, 20, 3), np.uint8)
+        canvas[: image.shape[0], : image.shape[1]] = image[:20, :20]
+        assert seen[canvas.tobytes()] == sum(map(ord, Source.categories[index // len(SHAPES)]))
+    assert set(seen.values()) == expected
+
+
+def test_scores_failures_and_a_few_overlays(bundle, calls, tmp_path):
+    result = run(bundle, Source(broken={3}), tmp_path, threshold=0.8, overlays_per_category=3)
+    rows = read_csv(result.directory / "scores.csv")
+    header = ["path", "category", "label", "image_score", "verdict", "anomalous_area"]
+    assert list(rows[0]) == header
+    assert len(rows) == 9
+    for row in rows:
+        index = int(row["path"].split("/")[1].removesuffix(".jpg"))
+        anomaly_map = fake_map(Source().arrays(index)[0])
+        score = float(anomaly_map.max())
+        assert float(row["image_score"]) == pytest.approx(score)
+        assert row["verdict"] == ("anomalous" if score >= 0.8 else "good")
+        assert row["label"] == ("anomalous" if index % 2 else "good")
+        assert float(row["anomalous_area"]) == pytest.approx((anomaly_map >= 0.5).mean())
+    (failed,) = read_csv(result.directory / "failed.csv")
+    assert failed["path"] == "crack/3.jpg"
+    assert "not an image" in failed["reason"]
+    assert result.failures == [(failed["path"], failed["reason"])]
+    drawn = sorted(path.relative_to(result.directory).as_posix() for path in result.overlays)
+    assert drawn == sorted(
+        f"overlays/{name}.jpg.jpg" for name in ("good/0", "crack/1", "crack/5", "crack/7", "good/8")
+    )
+    for path in result.overlays:
+        with Image.open(path) as picture:
+            picture.verify()
+    assert not (result.directory / "maps").exists()
+
+
+@pytest.fixture
+def photos(tmp_path):
+    root = tmp_path / "photos"
+    (root / "sub dir").mkdir(parents=True)
+    for index, name in enumerate(["a.jpg", "a.png", "sub dir/ü.jpg"]):
+        image, _ = Source().arrays(index)
+        Image.fromarray(image).save(root / name)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(Source().arrays(3)[0]).save(root / "turned.jpg", exif=exif)
+    return root
+
+
+def test_an_unlabeled_folder(bundle, calls, tmp_path, photos):
+    (photos / "broken.jpg").write_bytes(b"")
+    config = dataclasses.replace(bundle.config.pipeline, method="cascade", mask_threshold=0.25)
+    result = run(
+        bundle,
+        FolderSource(photos, category="object"),
+        tmp_path,
+        dataset="folder",
+        config=config,
+        overlays_per_category=None,
+        save_maps=True,
+    )
+    directory = tmp_path / "folder" / "cascade"
+    names = ["a.jpg", "a.png", "sub dir/ü.jpg", "turned.jpg"]
+    for kind, suffix in (("maps", ".png"), ("masks", ".png"), ("overlays", ".jpg")):
+        found = [
+            p.relative_to(directory / kind).as_posix() for p in directory.glob(f"{kind}/**/*.*")
+        ]
+        assert sorted(found) == [name + suffix for name in names]
+    with (
+        Image.open(directory / "maps" / "a.png.png") as levels,
+        Image.open(photos / "a.png") as photo,
+    ):
+        expected = fake_map(np.asarray(photo))
+        assert (np.abs(np.asarray(levels) / 65535 - expected) < 1e-5).all()
+    with Image.open(directory / "masks" / "a.png.png") as mask:
+        assert (np.asarray(mask) == 255 * (expected >= 0.25)).all()
+    # The upright size of the photo that is stored lying on its side.
+    with Image.open(directory / "maps" / "turned.jpg.png") as levels:
+        assert levels.size == SHAPES[3]
+    stored = result.metrics
+    assert all(value is None for value in stored["mean"].values())
+    assert all(value is None for value in stored["categories"]["object"].values())
+    assert stored["reasons"]["object"]["pixel_pro"] == "no labelled pixels"
+    assert stored["reasons"]["object"]["image_ap"] == "no labelled images"
+    assert not result.has_metrics
+    assert {row["label"] for row in read_csv(directory / "scores.csv")} == {""}
+    assert [name for name, _ in result.failures] == ["broken.jpg"]
+
+
+def test_a_mask_of_another_size_is_a_failure_of_its_photo(bundle, calls, tmp_path):
+    class Wrong(Source):
+        def __getitem__(self, index):
+            record = super().__getitem__(index)
+            return record | {"mask": np.ones((5, 6), bool)} if index == 7 else record
+
+    result = run(bundle, Wrong(), tmp_path)
+    ((name, reason),) = result.failures
+    assert name == "crack/7.jpg"
+    assert "6 x 5 pixels: expected the 33 x 33 of its photo" in reason
+    assert len(result.scores) == 9
+
+
+def test_limit_is_spread_over_the_source(bundle, calls, tmp_path):
+    result = run(bundle, Source(), tmp_path, limit=4)
+    assert [row[0] for row in result.scores] == [
+        "crack/1.jpg",
+        "crack/3.jpg",
+        "good/6.jpg",
+        "good/8.jpg",
+    ]
+    assert {row[1] for row in result.scores} == set(Source.categories)
+
+
+def test_only_failures(bundle, calls, tmp_path):
+    result = run(bundle, Source(broken=set(range(10))), tmp_path)
+    assert len(result.failures) == 10
+    assert result.scores == []
+    assert result.metrics["mean"] == dict.fromkeys(METRICS)
+    assert result.metrics["timing"]["images"] == 0
+
+
+def test_faulty_weights_are_a_failure_of_each_photo(bundle, calls, tmp_path, monkeypatch):
+    def segment(model, images, *args, config):
+        maps = np.full(images.shape[:3], np.nan, np.float32)
+        return Segmentation(maps, maps[:, 0, 0], maps)
+
+    monkeypatch.setattr(evaluation.pipeline, "segment", segment)
+    result = run(bundle, Source(), tmp_path)
+    assert len(result.failures) == 10
+    assert "not finite" in result.failures[0][1]
+
+
+def test_results_of_another_configuration_are_refused(bundle, calls, tmp_path):
+    directory = run(bundle, Source(), tmp_path).directory
+    (directory / "notes.txt").write_text("mine")
+    (directory / "overlays" / "stale.jpg").write_text("old")
+    run(bundle, Source(), tmp_path, batch_size=3)  # the batch size changes no result
+    assert not (directory / "overlays" / "stale.jpg").exists()
+    before = (directory / "metrics.json").read_text()
+    count = len(calls)
+    with pytest.raises(ConfigError, match=r"pipeline\.top_k was 5, is 4.*--overwrite"):
+        run(bundle, Source(), tmp_path, config=PipelineConfig(method="umci", top_k=4))
+    assert len(calls) == count
+    assert (directory / "metrics.json").read_text() == before
+    run(bundle, Source(), tmp_path, config=PipelineConfig(method="umci", top_k=4), overwrite=True)
+    (directory / "run.json").unlink()
+    with pytest.raises(ConfigError, match="unknown origin"):
+        run(bundle, Source(), tmp_path)
+    assert (directory / "notes.txt").read_text() == "mine"
+
+
+def test_bad_settings_are_refused_before_computing(bundle, calls, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"output directory .*file.* cannot be written"):
+        run(bundle, Source(), tmp_path / "file")
+    for name in ("limit", "batch_size"):
+        with pytest.raises(ConfigError, match=f"{name} is 0"):
+            run(bundle, Source(), tmp_path, **{name: 0})
+    with pytest.raises(ConfigError, match="image_threshold is 2"):
+        run(bundle, Source(), tmp_path, threshold=2.0)
+    with pytest.raises(DatasetError, match="no photos"):
+        run(bundle, type("Empty", (Source,), {"__len__": lambda self: 0})(), tmp_path)
+    assert not calls
+
+
+def test_the_next_batch_is_dispatched_before_the_previous_is_fetched(
+    bundle, calls, tmp_path, monkeypatch
+):
+    order = []
+    inner = evaluation.pipeline.segment
+
+    def segment(*args, **kwargs):
+        order.append("dispatch")
+        return inner(*args, **kwargs)
+
+    add = evaluation.Collector.add
+
+    def noted(self, *args):
+        order.append("collect")
+        return add(self, *args)
+
+    monkeypatch.setattr(evaluation.pipeline, "segment", segment)
+    monkeypatch.setattr(evaluation.Collector, "add", noted)
+    run(bundle, Source(), tmp_path, batch_size=1)
+    assert order[:4] == ["dispatch", "dispatch", "collect", "dispatch"]
+    assert order[-2:] == ["collect", "collect"]

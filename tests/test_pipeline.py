@@ -1,0 +1,376 @@
+"""The whole program on a tiny random model: methods, frames, independence, compilation."""
+
+import dataclasses
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from PIL import Image
+
+from zsas_jax import clip as clip_api
+from zsas_jax import sam as sam_api
+from zsas_jax.clip import ClipConfig
+from zsas_jax.config import Config, PipelineConfig
+from zsas_jax.errors import ConfigError
+from zsas_jax.model import Model
+from zsas_jax.ops.layers import Buffer
+from zsas_jax.pipeline import METHODS, cast_parameters, segment
+from zsas_jax.sam import SamConfig
+from zsas_jax.umci import UmciConfig, anomaly_probability
+
+PIPELINE = PipelineConfig(
+    clip_image_size=(32, 40),
+    rough_threshold=0.3,
+    quantile=0.8,
+    point_distance=0.08,
+    ring_radius=0.08,
+    regions=3,
+    mmr_boxes=4,
+    mmr_points=5,
+    score_top_fraction=0.02,
+    return_prompts=True,
+    return_masks=True,
+)
+CONFIG = Config(
+    clip=ClipConfig(
+        image_size=32,
+        patch_size=8,
+        vision_width=16,
+        vision_layers=2,
+        vision_heads=2,
+        context_length=8,
+        vocab_size=20,
+        text_width=8,
+        text_layers=1,
+        text_heads=1,
+        embed_dim=12,
+    ),
+    sam=SamConfig(
+        image_size=64,
+        width=16,
+        depth=1,
+        heads=2,
+        global_attn_indexes=(),
+        window_size=3,
+        out_chans=16,
+        mask_channels=8,
+        decoder_heads=2,
+        decoder_mlp_dim=16,
+        iou_head_hidden=16,
+    ),
+    umci=UmciConfig(width=16, text_dim=12, hidden_dim=8, layers=(1, 2)),
+    pipeline=PIPELINE,
+)
+CANVAS = (48, 56)
+SIZES = np.array([[48, 40], [21, 56], [30, 33]], np.int32)
+ALL = tuple(METHODS)
+WITH_SAM = ("cascade", "clipsam")
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Random weights of a size that makes rough maps vary and masks have both signs."""
+    generator = np.random.default_rng(0)
+    created = jax.jit(lambda: Model(CONFIG, rngs=nnx.Rngs(0)))()
+    graphdef, parameters, buffers = nnx.split(created, nnx.Param, ...)
+    parameters = jax.tree.map(
+        lambda x: x + jnp.asarray(generator.normal(size=x.shape) * 0.2, x.dtype), parameters
+    )
+    return nnx.merge(graphdef, parameters, buffers)
+
+
+def photos(seed=0, canvas=CANVAS, fill=0):
+    """Three smooth photos on canvases whose rest holds `fill` or, for None, noise."""
+    generator = np.random.default_rng(seed)
+    rest = np.random.default_rng(seed + 99).integers(0, 256, (3, *canvas, 3), np.uint8)
+    images = rest if fill is None else np.full_like(rest, fill)
+    for image, (height, width) in zip(images, SIZES, strict=True):
+        small = generator.integers(0, 256, (6, 6, 3), np.uint8)
+        image[:height, :width] = np.asarray(Image.fromarray(small).resize((width, height)))
+    text = generator.normal(size=(3, 2, 12)).astype(np.float32)
+    text /= np.linalg.norm(text, axis=-1, keepdims=True)
+    return images, SIZES, text, np.array([5, 6, 7], np.uint32)
+
+
+def method_config(method, **changes):
+    return dataclasses.replace(PIPELINE, method=method, **changes)
+
+
+def run(model, batch, config):
+    return jax.tree.map(np.asarray, segment(model, *map(jnp.asarray, batch), config=config))
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_outputs_have_the_promised_shapes_and_ranges(model, method):
+    out = run(model, photos(), method_config(method))
+    for maps in (out.anomaly_map, out.rough_map):
+        assert maps.shape == (3, *CANVAS)
+        assert maps.dtype == np.float32
+        for values, (height, width) in zip(maps, SIZES, strict=True):
+            outside = values.copy()
+            outside[:height, :width] = 0
+            assert not outside.any()
+            assert values[:height, :width].min() >= 0
+            assert values.max() <= 1
+            assert np.ptp(values[:height, :width]) > 0.01
+    assert out.image_score.shape == (3,)
+    assert ((out.image_score > 0) & (out.image_score < 1)).all()
+    if method not in WITH_SAM:
+        np.testing.assert_array_equal(out.anomaly_map, out.rough_map)
+        assert out.points is out.boxes is out.mask_logits is out.region_valid is None
+        return
+    regions, points, masks = {"cascade": (3, 10, 1), "clipsam": (4, 5, 3)}[method]
+    assert out.points.shape == (3, regions, points, 2)
+    assert out.point_labels.shape == out.point_valid.shape == (3, regions, points)
+    assert out.boxes.shape == (3, regions, 4)
+    assert out.region_valid.shape == (3, regions)
+    assert out.mask_logits.shape == (3, regions, masks, 16, 16)
+    assert out.iou.shape == (3, regions, masks)
+    assert out.region_valid[:, 0].all()
+    assert not out.point_valid[~out.region_valid].any()
+    assert not out.iou[~out.region_valid].any()
+
+
+@pytest.mark.parametrize("method", WITH_SAM)
+def test_prompts_are_canvas_pixels_of_the_anomalous_part(model, method):
+    config = method_config(method)
+    out = run(model, photos(), config)
+    for index, (height, width) in enumerate(SIZES):
+        frame = sam_api.frame_size(int(height), int(width), 64)
+        ratio = np.array([width / frame[1], height / frame[0]])
+        points = out.points[index][out.point_valid[index]] / ratio
+        labels = out.point_labels[index][out.point_valid[index]]
+        np.testing.assert_allclose(points, np.round(points), atol=1e-3)
+        x, y = np.round(points).astype(int).T
+        assert (x < frame[1]).all()
+        assert (y < frame[0]).all()
+        rough = np.asarray(
+            Image.fromarray(out.rough_map[index, :height, :width]).resize(frame[::-1], 2)
+        )
+        inside = rough[y, x]
+        assert inside[labels == 1].min() > 0.3 - 0.02
+        if method == "cascade":
+            assert (labels == 0).any()
+            assert inside[labels == 0].max() < inside[labels == 1].min() + 0.02
+        boxes = out.boxes[index][out.region_valid[index]]
+        assert (boxes[:, :2] <= boxes[:, 2:]).all()
+        assert boxes.min() >= 0
+        assert (boxes[:, 2:] < [width, height]).all()
+
+
+def test_rough_map_equals_the_networks_run_step_by_step(model):
+    torch = pytest.importorskip("torch")
+    images, sizes, text, keys = photos()
+    for method in ("umci", "clip"):
+        out = run(model, (images, sizes, text, keys), method_config(method))
+        for index, (height, width) in enumerate(sizes):
+            photo = Image.fromarray(images[index, :height, :width])
+            levels = np.asarray(photo.resize((40, 32), Image.Resampling.BICUBIC), np.float32)
+            pixels = (levels / 255 - CONFIG.clip.pixel_mean) / CONFIG.clip.pixel_std
+            pixels = jnp.asarray(pixels, jnp.float32)[None]
+            own_text = jnp.asarray(text[index : index + 1])
+            encoding = clip_api.encode_image(model.clip, pixels, (1, 2))
+            scale = float(jnp.exp(model.clip.logit_scale[...]))
+
+            def verdict(features, own_text=own_text, scale=scale):
+                features = features / np.linalg.norm(features, axis=-1, keepdims=True)
+                odds = np.exp(scale * np.asarray(features, np.float64) @ np.asarray(own_text[0]).T)
+                return odds[..., 1] / odds.sum(axis=-1)
+
+            if method == "umci":
+                grid = anomaly_probability(model.umci, encoding.patch_tokens, (4, 5), own_text)
+                grid = np.asarray(grid)
+            else:
+                patches = clip_api.project_patches(model.clip, encoding.patch_tokens[1])
+                grid = verdict(np.asarray(patches)).reshape(1, 4, 5)
+            expected = torch.nn.functional.interpolate(
+                torch.from_numpy(np.array(grid, np.float32))[None],
+                (int(height), int(width)),
+                mode="bilinear",
+            )[0, 0].numpy()
+            found = out.anomaly_map[index, :height, :width]
+            # Our resampling may differ from Pillow's by one level of 256 here and there.
+            np.testing.assert_allclose(found, expected, atol=5e-3)
+            top = np.sort(found.ravel())[-int(np.ceil(0.02 * found.size)) :].mean()
+            own = verdict(np.asarray(encoding.class_embedding))[0]
+            assert abs(out.image_score[index] - (top + own) / 2) < 5e-3
+
+
+@pytest.mark.parametrize("method", WITH_SAM)
+def test_fused_map_equals_the_formula_on_upscaled_masks(model, method):
+    images, sizes, text, keys = photos()
+    out = run(model, (images, sizes, text, keys), method_config(method))
+    for index, (height, width) in enumerate(map(tuple, sizes.tolist())):
+        frame = sam_api.frame_size(height, width, 64)
+        masks = sam_api.upscale_logits(
+            jnp.asarray(out.mask_logits[index]), frame, (height, width), 64
+        )
+        masks, iou = np.asarray(masks, np.float64), out.iou[index][..., None, None]
+        rough = out.rough_map[index, :height, :width]
+        found = out.anomaly_map[index, :height, :width]
+        if method == "cascade":
+            expected = (rough + (iou / (1 + np.exp(-masks))).max(axis=(0, 1))) / 2
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+        else:
+            expected = np.minimum(1, (rough + (iou * (masks > 0)).sum(axis=(0, 1))) / 4)
+            # A logit at zero may fall on either side.
+            assert np.mean(np.abs(found - expected) > 1e-5) < 0.01
+
+
+def test_embedding_of_sam_sees_the_photo_padded_after_normalising(model):
+    from zsas_jax.pipeline import embed_for_sam
+
+    images, sizes, _, _ = photos()
+    found, frames = embed_for_sam(model.sam, jnp.asarray(images), jnp.asarray(sizes))
+    for index, (height, width) in enumerate(map(tuple, sizes.tolist())):
+        frame = sam_api.frame_size(height, width, 64)
+        np.testing.assert_array_equal(frames[index], frame)
+        photo = Image.fromarray(images[index, :height, :width])
+        levels = np.asarray(photo.resize(frame[::-1], Image.Resampling.BILINEAR), np.float32)
+        pixels = np.zeros((64, 64, 3), np.float32)
+        pixels[: frame[0], : frame[1]] = (levels - CONFIG.sam.pixel_mean) / CONFIG.sam.pixel_std
+        expected = sam_api.encode_image(model.sam, jnp.asarray(pixels)[None])[0]
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(found[index], expected, atol=0.02 * scale)
+
+
+@pytest.mark.parametrize("method", WITH_SAM)
+def test_results_depend_on_nothing_but_the_photo(model, method):
+    config = method_config(method)
+    images, sizes, text, keys = photos()
+    alone = run(model, (images, sizes, text, keys), config)
+    # Other neighbours, another place in the batch, noise beyond the photo.
+    order = [2, 0, 1]
+    noisy, _, _, _ = photos(fill=None)
+    others = photos(seed=7)
+    moved = [noisy[order], sizes[order], text[order], keys[order]]
+    for array, other in zip(moved, (others[0], sizes, others[2], others[3]), strict=True):
+        array[0] = other[0]
+    moved = run(model, moved, config)
+    # A larger canvas: another program.
+    larger, _, _, _ = photos(canvas=(64, 64), fill=None)
+    padded = run(model, (larger, sizes, text, keys), config)
+    for index in (0, 1):
+        height, width = sizes[index]
+        for other, place in ((moved, order.index(index)), (padded, index)):
+            for name in ("anomaly_map", "rough_map"):
+                np.testing.assert_allclose(
+                    getattr(other, name)[place, :height, :width],
+                    getattr(alone, name)[index, :height, :width],
+                    atol=1e-5,
+                )
+            assert abs(other.image_score[place] - alone.image_score[index]) < 1e-5
+            np.testing.assert_allclose(other.points[place], alone.points[index], atol=1e-4)
+
+
+def test_random_points_follow_the_key(model):
+    images, sizes, text, keys = photos()
+    config = method_config("clipsam")
+    first = run(model, (images, sizes, text, keys), config)
+    second = run(model, (images, sizes, text, keys + np.uint32([0, 1, 0])), config)
+    changed = (first.points != second.points).any(axis=(1, 2, 3))
+    np.testing.assert_array_equal(changed, [False, True, False])
+
+
+def test_an_image_without_prompts_has_half_the_rough_map(model):
+    for method, share in (("cascade", 0.5), ("clipsam", 0.25)):
+        out = run(model, photos(), method_config(method, rough_threshold=1.0))
+        assert not out.region_valid.any()
+        assert not out.point_valid.any()
+        np.testing.assert_allclose(out.anomaly_map, share * out.rough_map, atol=1e-7)
+
+
+def test_similarity_can_be_the_rough_map_and_min_max_the_normalisation(model):
+    batch = photos()
+    config = method_config("clipsam", rough="similarity", normalization="min_max")
+    out = run(model, batch, config)
+    similarity = run(model, batch, method_config("clip"))
+    np.testing.assert_allclose(out.rough_map, similarity.rough_map, atol=1e-6)
+    for values, (height, width) in zip(out.anomaly_map, SIZES, strict=True):
+        assert values[:height, :width].min() == 0
+        assert values.max() == 1
+
+
+def test_the_rough_map_is_differentiable_in_umci(model):
+    batch = tuple(map(jnp.asarray, photos()))
+    weights = jnp.asarray(np.random.default_rng(3).normal(size=(3, *CANVAS)), jnp.float32)
+    graphdef, state = nnx.split(model.umci)
+
+    def loss(state):
+        changed = nnx.merge(nnx.graphdef(model), nnx.state(model))
+        changed.umci = nnx.merge(graphdef, state)
+        out = segment(changed, *batch, config=method_config("cascade"))
+        return (out.rough_map * weights).sum()
+
+    gradient = jax.grad(loss)(state)
+    for path, leaf in jax.tree.leaves_with_path(gradient):
+        assert np.isfinite(leaf).all(), jax.tree_util.keystr(path)
+        assert np.abs(leaf).max() > 0, jax.tree_util.keystr(path)
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_one_program_without_host_callbacks(model, method):
+    lowered = segment.lower(model, *map(jnp.asarray, photos()), config=method_config(method))
+    text = lowered.as_text()
+    assert "callback" not in text
+    calls = set(re.findall(r"custom_call\s*@(\w+)", text))
+    assert not calls, calls
+    compiled = lowered.compile().as_text()
+    assert "callback" not in compiled
+    for operation in ("infeed", "outfeed", "send(", "recv("):
+        assert operation not in compiled
+
+
+def test_photos_of_one_bucket_share_a_program(model):
+    config = method_config("cascade")
+    run(model, photos(), config)
+    before = segment._cache_size()
+    images, sizes, text, keys = photos(seed=11)
+    run(model, (images, sizes[::-1] // 2 + 3, text, keys + np.uint32(1)), config)
+    # An equal config is the same static argument.
+    run(model, photos(seed=12), method_config("cascade"))
+    assert segment._cache_size() == before
+
+
+def test_bfloat16_casts_parameters_and_keeps_buffers(model):
+    cast = cast_parameters(model, "bfloat16")
+    assert cast.clip.visual.proj.dtype == jnp.bfloat16
+    buffers = jax.tree.leaves(nnx.state(cast, Buffer))
+    assert buffers
+    assert all(buffer.dtype == jnp.float32 for buffer in buffers)
+    config = method_config("cascade", compute_dtype="bfloat16")
+    low, full = (run(model, photos(), c) for c in (config, method_config("cascade")))
+    assert low.anomaly_map.dtype == np.float32
+    assert np.abs(low.rough_map - full.rough_map).max() < 0.1
+
+
+def test_missing_networks_are_named(model):
+    graphdef, state = nnx.split(model)
+    batch = tuple(map(jnp.asarray, photos()))
+    partial = nnx.merge(graphdef, state)
+    partial.sam = None
+    expected = run(model, photos(), method_config("umci"))
+    out = run(partial, photos(), method_config("umci"))
+    np.testing.assert_allclose(out.anomaly_map, expected.anomaly_map, atol=1e-6)
+    for method in WITH_SAM:
+        with pytest.raises(ConfigError, match=f"'{method}' needs the network 'sam'"):
+            segment(partial, *batch, config=method_config(method))
+    partial.umci = None
+    segment(partial, *batch, config=method_config("clip"))
+    with pytest.raises(ConfigError, match="'umci' needs the network 'umci'"):
+        segment(partial, *batch, config=method_config("umci"))
+
+
+def test_padding_entries_of_a_batch_do_no_harm(model):
+    images, sizes, text, keys = photos()
+    config = method_config("cascade")
+    whole = run(model, (images, sizes, text, keys), config)
+    images, text = images.copy(), text.copy()
+    images[2], text[2] = 0, 0
+    sizes = np.concatenate([sizes[:2], np.zeros((1, 2), np.int32)])
+    padded = run(model, (images, sizes, text, keys), config)
+    np.testing.assert_allclose(padded.anomaly_map[:2], whole.anomaly_map[:2], atol=1e-5)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(padded))

@@ -1,0 +1,141 @@
+"""The loop on a toy task: resuming, refusing, stopping, diverging."""
+
+import csv
+import dataclasses
+import json
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from zsas_jax.clip.config import ClipConfig
+from zsas_jax.config import Config
+from zsas_jax.errors import CheckpointError, ConfigError, ZsasError
+from zsas_jax.model import Model
+from zsas_jax.training import loop
+from zsas_jax.training.config import OptimizerConfig, TrainConfig
+from zsas_jax.umci.config import UmciConfig
+from zsas_jax.weights.checkpoint import Bundle
+
+CONFIG = TrainConfig(
+    task="clip",
+    steps=12,
+    batch_size=4,
+    clip=ClipConfig(),
+    optimizer=OptimizerConfig(learning_rate=0.05, warmup_steps=2, schedule="cosine"),
+    log_every=3,
+    checkpoint_every=4,
+)
+
+
+def _toy_task() -> loop.Task:
+    """Fits a line; the loss also depends on the key, so that a lost key would show."""
+    rng = np.random.default_rng(0)
+    points = [{"x": x, "y": 3 * x + 1} for x in rng.normal(size=40).astype(np.float32)]
+    dataset = (
+        grain.MapDataset.source(points)
+        .seed(1)
+        .shuffle()
+        .repeat()
+        .random_map(lambda item, rng: {**item, "y": item["y"] + np.float32(rng.normal(0, 0.1))})
+        .batch(CONFIG.batch_size, drop_remainder=True)
+        .to_iter_dataset(grain.ReadOptions(1, 2))
+    )
+
+    def loss(params, frozen, batch, key):
+        noise = 0.01 * jax.random.normal(key, ())
+        error = params["w"] * batch["x"] + params["b"] - batch["y"] + frozen * noise
+        return jnp.mean(error**2), {"b": params["b"]}
+
+    params = {"w": jnp.zeros(()), "b": jnp.zeros(())}
+    parts = Config(umci=UmciConfig(width=4, text_dim=4, hidden_dim=4, layers=(1,)))
+    bundle = Bundle(Model(parts, rngs=nnx.Rngs(0)), None, parts)
+    captured = {}
+
+    def export(trained):
+        captured.update(jax.device_get(trained))
+        return bundle
+
+    task = loop.Task(params, jnp.ones(()), loss, dataset, export)
+    return task, captured
+
+
+def _run(directory, config=CONFIG, **options):
+    task, captured = _toy_task()
+    loop.train(config, task, directory, **options)
+    return captured
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, monkeypatch):
+    whole = _run(tmp_path / "whole")
+    monkeypatch.setattr(loop, "_StopSignal", lambda: _StopAt(6))
+    _run(tmp_path / "parts")
+    monkeypatch.undo()
+    assert not (tmp_path / "parts" / "model").exists()
+    resumed = _run(tmp_path / "parts", resume=True)
+    assert whole == resumed
+    logs = []
+    for name in ("whole", "parts"):
+        with (tmp_path / name / "log.csv").open() as file:
+            logs.append([(row["step"], row["loss"]) for row in csv.DictReader(file)])
+    assert logs[0] == logs[1]
+    assert [step for step, _ in logs[0]] == ["3", "6", "9", "12"]
+
+
+class _StopAt:
+    """Asks the loop to stop after some steps, as SIGTERM does."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    @property
+    def asked(self):
+        # Read twice a step: before the save and after it.
+        self.left -= 0.5
+        return self.left <= 0.5
+
+
+def test_a_directory_with_a_run_is_refused_unless_resumed(tmp_path):
+    _run(tmp_path / "run")
+    with pytest.raises(CheckpointError, match="--resume"):
+        _run(tmp_path / "run")
+    other = dataclasses.replace(CONFIG, batch_size=8)
+    with pytest.raises(CheckpointError, match="batch_size"):
+        _run(tmp_path / "run", other, resume=True)
+    with pytest.raises(CheckpointError, match="no run to resume"):
+        _run(tmp_path / "empty", resume=True)
+
+
+def test_divergence_names_step_and_last_checkpoint(tmp_path):
+    task, _ = _toy_task()
+    # The rate of 0.05 a step takes w past 0.2 after the checkpoint at step 4, before that at 8.
+    task = task._replace(loss=lambda p, f, b, k: (jnp.where(p["w"] > 0.2, jnp.nan, -p["w"]), {}))
+    with pytest.raises(ZsasError, match=r"at step \d+: the last good checkpoint is step 4"):
+        loop.train(CONFIG, task, tmp_path / "run")
+
+
+def test_config_is_saved_and_an_unwritable_directory_is_one_sentence(tmp_path):
+    _run(tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["steps"] == 12
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        _run(tmp_path / "file" / "run")
+
+
+def test_vectors_are_not_decayed():
+    config = OptimizerConfig(learning_rate=0.1, weight_decay=1.0, clip_norm=0.0)
+    optimizer = loop.make_optimizer(config, 10)
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    zero = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimizer.update(zero, optimizer.init(params), params)
+    assert float(jnp.abs(updates["bias"]).max()) == 0
+    np.testing.assert_allclose(updates["kernel"], -0.1, rtol=1e-5)
