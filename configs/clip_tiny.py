@@ -1,6 +1,6 @@
 """The tiny model's CLIP: contrastive training on generated pictures and captions.
 
-    python train.py --config configs/clip_tiny.py --output-dir runs/clip_tiny
+python train.py --config configs/clip_tiny.py --output-dir runs/clip_tiny
 """
 
 from zsas_jax.clip.config import ClipConfig

@@ -1,18 +1,18 @@
 """The tiny model's SAM: promptable segmentation of generated objects, parts and defects.
 
-    python train.py --config configs/sam_tiny.py --output-dir runs/sam_tiny
+python train.py --config configs/sam_tiny.py --output-dir runs/sam_tiny
 """
 
 from zsas_jax.sam.config import SamConfig
-from zsas_jax.training.config import OptimizerConfig, SamTaskConfig, TrainConfig
+from zsas_jax.training.config import DataConfig, OptimizerConfig, SamTaskConfig, TrainConfig
 
 SAM = SamConfig(
-    image_size=192,
+    image_size=128,
     patch_size=8,
     width=96,
-    depth=6,
+    depth=4,
     heads=3,
-    global_attn_indexes=(2, 5),
+    global_attn_indexes=(1, 3),
     window_size=8,
     out_chans=64,
     decoder_heads=4,
@@ -22,11 +22,12 @@ SAM = SamConfig(
 
 CONFIG = TrainConfig(
     task="sam",
-    steps=2300,
-    batch_size=4,
+    steps=3600,
+    batch_size=8,
     sam=SAM,
-    sam_task=SamTaskConfig(prompts=4, points=11),
+    data=DataConfig(crop_min=0.3, full_picture=0.2),
+    sam_task=SamTaskConfig(prompts=4, points=11, focal_weight=5.0, defect_share=0.6),
     optimizer=OptimizerConfig(
-        learning_rate=6e-4, weight_decay=0.05, warmup_steps=200, schedule="cosine"
+        learning_rate=1.5e-3, weight_decay=0.05, warmup_steps=100, schedule="cosine"
     ),
 )

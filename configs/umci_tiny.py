@@ -1,6 +1,6 @@
 """The tiny model's UMCI, on its frozen CLIP; saves the whole tiny model (CLIP, SAM, UMCI).
 
-    python train.py --config configs/umci_tiny.py --output-dir runs/umci_tiny
+python train.py --config configs/umci_tiny.py --output-dir runs/umci_tiny
 """
 
 from zsas_jax.config import PipelineConfig

@@ -15,9 +15,10 @@ class Model(nnx.Module):
     """
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        self.clip = Clip(config.clip, rngs=rngs) if config.clip else None
-        self.sam = Sam(config.sam, rngs=rngs) if config.sam else None
-        self.umci = Umci(config.umci, rngs=rngs) if config.umci else None
+        # nnx.data: a network that is None now may be put in later.
+        self.clip = nnx.data(Clip(config.clip, rngs=rngs) if config.clip else None)
+        self.sam = nnx.data(Sam(config.sam, rngs=rngs) if config.sam else None)
+        self.umci = nnx.data(Umci(config.umci, rngs=rngs) if config.umci else None)
 
 
 def abstract_model(config: Config) -> Model:

@@ -8,6 +8,7 @@ whose top left corner the photo lies scaled, where prompts are made.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -84,11 +85,9 @@ def clipsam_method(model, images, sizes, text, keys, config) -> Segmentation:
     embedding, frame = embed_for_sam(sam, images, sizes)
     rough_frame, inside = rough_in_frame(rough, frame, sam.config.image_size)
     seeds = jax.vmap(jax.random.key)(keys)
-    prompts, regions = jax.vmap(lambda *image: spatial_prompts(*image, config))(
-        rough_frame, inside, seeds
-    )
+    prompts, regions = jax.vmap(partial(spatial_prompts, config=config))(rough_frame, inside, seeds)
     masks = refined_masks(sam, embedding, prompts, regions)
-    fused = jax.vmap(lambda *image: clipsam_fusion(*image, config.clipsam_divisor))(
+    fused = jax.vmap(partial(clipsam_fusion, divisor=config.clipsam_divisor))(
         rough.canvas, masks.logits, masks.iou, upscale_matrices(images, sizes, frame, masks, sam)
     )
     return _finish(rough, fused, sizes, config, prompts, masks, frame)
@@ -109,7 +108,7 @@ def cascade_method(model, images, sizes, text, keys, config) -> Segmentation:
 
     prompts, regions = jax.vmap(prompts_of)(rough_frame, inside, embedding)
     masks = cascade_masks(sam, embedding, prompts, regions, frame, config)
-    fused = jax.vmap(lambda *image: cascade_fusion(*image, config.cascade_rough_weight))(
+    fused = jax.vmap(partial(cascade_fusion, rough_weight=config.cascade_rough_weight))(
         rough.canvas, masks.logits, masks.iou, upscale_matrices(images, sizes, frame, masks, sam)
     )
     return _finish(rough, fused, sizes, config, prompts, masks, frame)
@@ -178,9 +177,7 @@ def rough_segmentation(
         patches = clip_api.project_patches(clip, encoding.patch_tokens[0])
         rough = abnormal_similarity(clip, patches, text).reshape(-1, *grid)
     class_probability = abnormal_similarity(clip, encoding.class_embedding[:, None], text)[:, 0]
-    canvas = jax.vmap(lambda x, size: resize_bilinear(x, grid, size, images.shape[1:3]))(
-        rough, sizes
-    )
+    canvas = jax.vmap(lambda x, size: resize_bilinear(x, grid, size, _sides(images)))(rough, sizes)
     return Rough(rough, canvas, class_probability)
 
 
@@ -191,9 +188,10 @@ def abnormal_similarity(
     dtype = jnp.promote_types(features.dtype, jnp.float32)
     features = features.astype(dtype)
     squared = jnp.sum(features * features, axis=-1, keepdims=True)
-    cosine = jnp.einsum("bnd,btd->bnt", features, text.astype(dtype)) * jax.lax.rsqrt(
-        jnp.maximum(squared, 1e-24)
-    )
+    # Full precision: the logit scale multiplies every error by up to 100.
+    highest = jax.lax.Precision.HIGHEST
+    cosine = jnp.einsum("bnd,btd->bnt", features, text.astype(dtype), precision=highest)
+    cosine = cosine * jax.lax.rsqrt(jnp.maximum(squared, 1e-24))
     scale = jnp.exp(clip.logit_scale[...].astype(dtype))
     return jax.nn.softmax(scale * cosine, axis=-1)[..., 1]
 
@@ -215,7 +213,7 @@ def rough_in_frame(
     rough: Rough, frame: Int[Array, "b 2"], side: int
 ) -> tuple[Float[Array, "b side side"], Bool[Array, "b side side"]]:
     """S_a in SAM's input frame, and where the photo is in it. Prompts carry no gradient."""
-    grid = rough.grid.shape[1:]
+    grid = _sides(rough.grid)
     rough_frame = jax.vmap(lambda x, size: resize_bilinear(x, grid, size, (side, side)))(
         jax.lax.stop_gradient(rough.grid).astype(jnp.float32), frame
     )
@@ -264,13 +262,14 @@ def _finish(
     frame: Int[Array, "b 2"] | None = None,
 ) -> Segmentation:
     """Cuts the map to the photo, scores it, and adds the outputs that the config asks for."""
-    inside = inside_mask(sizes, fused.shape[1:])
+    inside = inside_mask(sizes, _sides(fused))
     if masks is not None and config.normalization == "min_max":
         fused = jax.vmap(min_max)(fused, inside)
     fused = jnp.where(inside, jnp.clip(fused.astype(jnp.float32), 0, 1), 0)
-    score = jax.vmap(
-        lambda *image: image_score(*image, config.score_top_fraction, config.score_map_weight)
-    )(fused, inside, rough.class_probability.astype(jnp.float32))
+    score_of = partial(
+        image_score, top_fraction=config.score_top_fraction, map_weight=config.score_map_weight
+    )
+    score = jax.vmap(score_of)(fused, inside, rough.class_probability.astype(jnp.float32))
     rough_map = jnp.where(inside, jnp.clip(rough.canvas.astype(jnp.float32), 0, 1), 0)
     result = Segmentation(fused, score, rough_map)
     if prompts is None or masks is None or frame is None:
@@ -288,6 +287,11 @@ def _finish(
     if config.return_masks:
         result = result._replace(mask_logits=masks.logits, iou=masks.iou, region_valid=masks.valid)
     return result
+
+
+def _sides(x: Array) -> tuple[int, int]:
+    """Height and width of a batch of images or maps."""
+    return x.shape[1], x.shape[2]
 
 
 def cast_parameters(model: Model, dtype: str) -> Model:

@@ -176,7 +176,7 @@ def co_feature_points(
 
     points, valid = jax.vmap(positive)(regions.masks)
     other, other_valid = jax.vmap(negative)(points, valid, rings)
-    labels = np.repeat(np.int32([1, 0]), [config.top_k, config.negative_points])
+    labels = np.array([1] * config.top_k + [0] * config.negative_points, np.int32)
     return PointPrompts(
         jnp.concatenate([points, other], axis=1),
         jnp.broadcast_to(labels, (points.shape[0], labels.size)),

@@ -24,7 +24,7 @@ def augment(
         top, left = rng.integers(0, side - crop + 1, 2)
         window = np.s_[top : top + crop, left : left + crop]
         image, mask, segments = image[window], mask[window], segments[window]
-    turns, flip = rng.integers(4), rng.random() < 0.5
+    turns, flip = int(rng.integers(4)), rng.random() < 0.5
 
     def turn(array: np.ndarray) -> np.ndarray:
         array = np.rot90(array, turns)

@@ -84,7 +84,7 @@ class UmciTaskConfig:
     focal_gamma: float = 2.0
     dice_smooth: float = 1.0
     loss_resolution: Literal["input", "grid"] = "input"
-    """Where the loss is taken; the paper does not specify it (its "N = H x W" suggests the grid)."""
+    """Where the loss is taken; not specified by the paper (its "N = H x W" suggests the grid)."""
     unknown_word: float = 0.3
     """Share of samples prompted with "object" instead of their category."""
 
@@ -106,7 +106,7 @@ class TrainConfig:
     clip_task: ClipTaskConfig = ClipTaskConfig()
     sam_task: SamTaskConfig = SamTaskConfig()
     umci_task: UmciTaskConfig = UmciTaskConfig()
-    pipeline: PipelineConfig = PipelineConfig()
+    pipeline: PipelineConfig = dataclasses.field(default_factory=PipelineConfig)
     """Pipeline settings that are saved with the trained network."""
     seed: int = 0
     log_every: int = 20

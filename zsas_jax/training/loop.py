@@ -50,7 +50,7 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
         rate = optax.warmup_cosine_decay_schedule(0.0, peak, warmup, max(steps, warmup + 1))
     else:
         rate = optax.linear_schedule(0.0, peak, warmup) if warmup else peak
-    parts = [
+    parts: list[optax.GradientTransformation] = [
         optax.adamw(
             rate,
             b2=config.b2,
@@ -69,8 +69,8 @@ def train(
     """Trains until `config.steps` and saves the result as `<output_dir>/model`, which it returns.
 
     Writes config.json, log.csv and resumable checkpoints. SIGTERM and Ctrl-C save a checkpoint and
-    end the run early (None is returned); `resume` goes on from the last checkpoint, with the same batches as if the
-    run had never stopped.
+    end the run early (None is returned); `resume` goes on from the last checkpoint, with the same
+    batches as if the run had never stopped.
 
     Raises:
         CheckpointError: the directory holds another run, or nothing to resume.
@@ -242,4 +242,3 @@ class _Log:
             self._writer = csv.DictWriter(self._file, list(row))
             self._writer.writeheader()
         self._writer.writerow(row)
-

@@ -55,7 +55,7 @@ def umci_loss(
 
     The logits are upsampled to the masks' resolution, so that small defects count.
     """
-    logits = upsample(logits.astype(jnp.float32), masks.shape[-2:])
+    logits = upsample(logits.astype(jnp.float32), (masks.shape[-2], masks.shape[-1]))
     log_p = jax.nn.log_softmax(logits, axis=-1)
     targets = jnp.broadcast_to(masks[:, None], log_p.shape[:-1])
     loss = focal_loss(log_p, targets, gamma)
@@ -96,7 +96,6 @@ def mask_losses(
     SAM does not state its focal loss's alpha; none is used: the common 0.25 favours background,
     and small masks then stay empty for long.
     """
-    targets = jnp.broadcast_to(targets, logits.shape)
     focal = optax.sigmoid_focal_loss(logits, targets, gamma=2.0).mean((-2, -1))
     dice = dice_loss(jax.nn.sigmoid(logits), targets)
     inside, truth = logits > 0, targets > 0.5

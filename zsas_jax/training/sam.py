@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from scipy import ndimage
+from skimage import measure
 
 from zsas_jax import sam as sam_network
 from zsas_jax.sam import Sam
@@ -112,9 +113,7 @@ def sam_loss(
     second = jax.lax.cond(with_box, lambda: refine(boxes), lambda: refine(None))
     loss_refined, _, iou_refined = _score(second, targets, weight, config)
 
-    boxed = sam_network.decode_masks(
-        sam, embedding, None, None, None, boxes, None, multimask=False
-    )
+    boxed = sam_network.decode_masks(sam, embedding, None, None, None, boxes, None, multimask=False)
     loss_box, _, iou_box = _score(boxed, targets, weight, config)
     scalars = {"iou_points": iou_points, "iou_refined": iou_refined, "iou_box": iou_box}
     return (loss_points + loss_refined + loss_box) / 3, scalars
@@ -128,7 +127,8 @@ def _score(
 ) -> tuple[Float[Array, ""], Float[Array, "b r h w"], Float[Array, ""]]:
     """Loss, the logits of the mask with the highest predicted IoU, and their mean true IoU."""
     logits = prediction.logits.astype(jnp.float32)
-    focal, dice, iou = losses.mask_losses(logits, targets[:, :, None])
+    masks = jnp.broadcast_to(targets[:, :, None], logits.shape)
+    focal, dice, iou = losses.mask_losses(logits, masks)
     segmentation = config.focal_weight * focal + config.dice_weight * dice
     quality = jnp.square(prediction.iou - jax.lax.stop_gradient(iou)).mean(-1)
     loss = segmentation.min(-1) + config.iou_weight * quality
@@ -155,9 +155,9 @@ def _choose_targets(
     segments: np.ndarray, defect: np.ndarray, rng: np.random.Generator, config: SamTaskConfig
 ) -> list[np.ndarray]:
     """Up to R masks: objects, parts, and connected pieces of the defect, defects preferred."""
-    pieces, number = ndimage.label(defect, np.ones((3, 3)))
-    sizes = np.bincount(pieces.ravel(), minlength=number + 1)
-    defects = [pieces == i for i in range(1, number + 1) if sizes[i] >= _SMALLEST]
+    pieces = np.asarray(measure.label(defect, connectivity=2))
+    sizes = np.bincount(pieces.ravel())
+    defects = [pieces == i for i in range(1, len(sizes)) if sizes[i] >= _SMALLEST]
     if len(defects) > 1:
         defects.append(defect)
     sizes = np.bincount(segments[~defect].ravel(), minlength=1)
@@ -188,15 +188,16 @@ def _first_clicks(
     """One to half the slots inside the target, and up to half in a ring around it."""
     half = slots // 2
     ring = ndimage.binary_dilation(target, iterations=max(target.shape[0] // 25, 1)) & ~target
-    points, labels = [], []
-    for area, label, count in (
-        (target, 1, rng.integers(1, half + 1)),
-        (ring, 0, rng.integers(0, half + 1)),
-    ):
-        inside = np.flatnonzero(area)
-        if not len(inside):
-            continue
-        picked = rng.choice(inside, min(count, len(inside)), replace=False)
-        points += [divmod(index, target.shape[1])[::-1] for index in picked]
-        labels += [label] * len(picked)
-    return np.array(points, np.float32).reshape(-1, 2), np.array(labels, np.int32)
+    positive = _random_pixels(target, int(rng.integers(1, half + 1)), rng)
+    negative = _random_pixels(ring, int(rng.integers(0, half + 1)), rng)
+    labels = np.repeat([1, 0], [len(positive), len(negative)])
+    return np.concatenate([positive, negative]), labels.astype(np.int32)
+
+
+def _random_pixels(area: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Up to `count` different pixels (x, y) of an area."""
+    inside = np.flatnonzero(area)
+    rows, columns = np.divmod(
+        rng.choice(inside, min(count, len(inside)), replace=False), area.shape[1]
+    )
+    return np.stack([columns, rows], axis=-1).astype(np.float32)

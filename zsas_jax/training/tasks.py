@@ -13,17 +13,20 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from zsas_jax import clip as clip_network
-from zsas_jax.clip.tokenizer import Tokenizer, train_tokenizer
+from zsas_jax.clip import Clip
+from zsas_jax.clip.tokenizer import train_tokenizer
 from zsas_jax.config import Config
 from zsas_jax.data.pool import open_pool
 from zsas_jax.errors import ConfigError
 from zsas_jax.model import Model
 from zsas_jax.prompting.text import encode_text
+from zsas_jax.sam import Sam
 from zsas_jax.training import captions, losses
 from zsas_jax.training.augment import augment
 from zsas_jax.training.config import TrainConfig
 from zsas_jax.training.loop import Batch, Scalars, Task
 from zsas_jax.training.sam import align_positions, sam_loss, sam_sample
+from zsas_jax.umci import Umci
 from zsas_jax.weights.checkpoint import Bundle, load
 
 
@@ -47,7 +50,9 @@ def _clip_task(config: TrainConfig) -> Task:
         config.clip.context_length,
     )
     size = config.clip.image_size
-    graphdef, params, frozen = _new_network(config, "clip")
+    start = _load_all(config.init).model
+    clip = start.clip or Clip(config.clip, rngs=nnx.Rngs(config.seed))
+    graphdef, params, frozen = nnx.split(clip, nnx.Param, ...)
     weights = config.clip_task
 
     def sample(item: dict[str, Any], rng: np.random.Generator) -> Batch:
@@ -62,7 +67,7 @@ def _clip_task(config: TrainConfig) -> Task:
         }
 
     def loss(params, frozen, batch: Batch, key: jax.Array) -> tuple[jax.Array, Scalars]:
-        clip = nnx.merge(graphdef, params, frozen).clip
+        clip = nnx.merge(graphdef, params, frozen)
         pixels = normalize(batch["image"], *_clip_statistics(clip.config))
         image = clip_network.encode_image(clip, pixels, layers=(clip.config.vision_layers,))
         count = batch["tokens"].shape[1]
@@ -91,8 +96,8 @@ def _clip_task(config: TrainConfig) -> Task:
         }
 
     def export(params) -> Bundle:
-        parts = Config(clip=config.clip, pipeline=config.pipeline)
-        return Bundle(nnx.merge(graphdef, params, frozen), tokenizer, parts)
+        start.clip = nnx.merge(graphdef, params, frozen)
+        return Bundle(start, tokenizer, Config(clip=config.clip, pipeline=config.pipeline))
 
     return Task(params, frozen, loss, _dataset(config, sample), export)
 
@@ -100,19 +105,24 @@ def _clip_task(config: TrainConfig) -> Task:
 def _sam_task(config: TrainConfig) -> Task:
     assert config.sam is not None
     size = config.sam.image_size
-    graphdef, params, frozen = _new_network(config, "sam")
+    start = _load_all(config.init).model
+    sam = start.sam
+    if sam is None:
+        sam = Sam(config.sam, rngs=nnx.Rngs(config.seed))
+        align_positions(sam)
+    graphdef, params, frozen = nnx.split(sam, nnx.Param, ...)
 
     def sample(item: dict[str, Any], rng: np.random.Generator) -> Batch:
         return sam_sample(augment(item, rng, size, config.data), rng, config.sam_task)
 
     def loss(params, frozen, batch: Batch, key: jax.Array) -> tuple[jax.Array, Scalars]:
-        sam = nnx.merge(graphdef, params, frozen).sam
+        sam = nnx.merge(graphdef, params, frozen)
         pixels = normalize(batch["image"], sam.config.pixel_mean, sam.config.pixel_std)
         return sam_loss(sam, pixels, batch, key, config.sam_task)
 
     def export(params) -> Bundle:
-        parts = Config(sam=config.sam, pipeline=config.pipeline)
-        return Bundle(nnx.merge(graphdef, params, frozen), None, parts)
+        start.sam = nnx.merge(graphdef, params, frozen)
+        return Bundle(start, None, Config(sam=config.sam, pipeline=config.pipeline))
 
     return Task(params, frozen, loss, _dataset(config, sample), export)
 
@@ -121,13 +131,13 @@ def _umci_task(config: TrainConfig) -> Task:
     start = _load_all(config.init)
     if start.model.clip is None:
         raise ConfigError("training UMCI needs a CLIP: expected `init` to name its checkpoint")
-    assert config.umci is not None and start.tokenizer is not None
-    parts = dataclasses.replace(start.config, umci=config.umci, pipeline=config.pipeline)
-    clip_config = parts.clip
-    assert clip_config is not None
+    umci_config = config.umci
+    assert umci_config is not None
+    assert start.tokenizer is not None
+    parts = dataclasses.replace(start.config, umci=umci_config, pipeline=config.pipeline)
     size = config.pipeline.clip_size[0]
-    fresh = Model(Config(umci=config.umci), rngs=nnx.Rngs(config.seed))
-    graphdef, params, buffers = nnx.split(fresh, nnx.Param, ...)
+    umci = start.model.umci or Umci(umci_config, rngs=nnx.Rngs(config.seed))
+    graphdef, params, buffers = nnx.split(umci, nnx.Param, ...)
     classes = captions.class_words()
     # The last row is the prompt of a part whose category nobody told us.
     names = [*classes.values(), "object"]
@@ -144,10 +154,10 @@ def _umci_task(config: TrainConfig) -> Task:
     def loss(params, frozen, batch: Batch, key: jax.Array) -> tuple[jax.Array, Scalars]:
         clip = frozen["clip"]
         pixels = normalize(batch["image"], *_clip_statistics(clip.config))
-        encoding = clip_network.encode_image(clip, pixels, layers=config.umci.layers)
+        encoding = clip_network.encode_image(clip, pixels, layers=umci_config.layers)
         tokens = [jax.lax.stop_gradient(tokens) for tokens in encoding.patch_tokens]
         grid = size // clip.config.patch_size
-        umci = nnx.merge(graphdef, params, frozen["buffers"]).umci
+        umci = nnx.merge(graphdef, params, frozen["buffers"])
         logits = umci(tokens, (grid, grid), frozen["text"][batch["category"]])
         masks = batch["mask"]
         if config.umci_task.loss_resolution == "grid":
@@ -160,10 +170,8 @@ def _umci_task(config: TrainConfig) -> Task:
         return value, {}
 
     def export(params) -> Bundle:
-        umci = nnx.merge(graphdef, params, buffers).umci
-        model = start.model
-        model.umci = umci
-        return Bundle(model, start.tokenizer, parts)
+        start.model.umci = nnx.merge(graphdef, params, buffers)
+        return Bundle(start.model, start.tokenizer, parts)
 
     return Task(params, frozen, loss, _dataset(config, sample), export)
 
@@ -179,15 +187,6 @@ def _load_all(directories: tuple[str, ...]) -> Bundle:
                 setattr(model, name, getattr(bundle.model, name))
                 parts = dataclasses.replace(parts, **{name: getattr(bundle.config, name)})
     return Bundle(model, tokenizer, parts)
-
-
-def _new_network(config: TrainConfig, name: str):
-    model = Model(Config(**{name: getattr(config, name)}), rngs=nnx.Rngs(config.seed))
-    if model.sam is not None:
-        align_positions(model.sam)
-    if config.init:
-        setattr(model, name, getattr(_load_all(config.init).model, name))
-    return nnx.split(model, nnx.Param, ...)
 
 
 def _dataset(

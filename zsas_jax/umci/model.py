@@ -162,7 +162,8 @@ class ScalePath(nnx.Module):
         self, patches: Float[Array, "b h w t"], text: Float[Array, "b 2 t"]
     ) -> Float[Array, "b h w c"]:
         grid = (patches.shape[1], patches.shape[2])
-        return self.conv(sum(upsample(scale(patches, text), grid) for scale in self.scales))
+        maps = [upsample(scale(patches, text), grid) for scale in self.scales]
+        return self.conv(jnp.sum(jnp.stack(maps), axis=0))
 
 
 class UmciStage(nnx.Module):

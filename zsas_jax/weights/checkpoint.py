@@ -38,7 +38,7 @@ class Bundle(NamedTuple):
 
 
 def checkpoint_path(name: str | os.PathLike[str]) -> pathlib.Path:
-    """A directory as given, or a bundled checkpoint by name ("tiny"), also in an installed wheel."""
+    """A directory as given, or a bundled checkpoint by name ("tiny"), in a wheel too."""
     path = pathlib.Path(name)
     if path.is_dir():
         return path
@@ -111,7 +111,9 @@ def read_config(path: str | os.PathLike[str]) -> Config:
     return Config.from_dict(stored["config"])
 
 
-def load(name: str | os.PathLike[str] = "tiny", *, dtype: jax.typing.DTypeLike | None = None) -> Bundle:
+def load(
+    name: str | os.PathLike[str] = "tiny", *, dtype: jax.typing.DTypeLike | None = None
+) -> Bundle:
     """Opens a checkpoint directory, or a bundled one by name.
 
     Args:

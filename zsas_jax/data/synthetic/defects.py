@@ -143,7 +143,7 @@ def chip(scene: Scene, rng, size, severity) -> Drawn:
     s, size = scene.studio, min(size, 0.3)
     if scene.is_object:
         solid = scene.solid > 0.5
-        rim = solid & ~np.asarray(ndimage.binary_erosion(solid, border_value=1))
+        rim = solid & np.logical_not(ndimage.binary_erosion(solid, border_value=1))
         rows, columns = np.nonzero(rim)
         if not len(rows):
             return scene.rgb, np.zeros_like(scene.solid)

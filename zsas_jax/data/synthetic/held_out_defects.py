@@ -186,5 +186,6 @@ def changed(before: np.ndarray, after: np.ndarray, gap: Number) -> np.ndarray:
     inside = np.pad(differs[window], margin)
     closed = ndimage.binary_closing(inside, iterations=max(2, round(gap)))
     cover = np.zeros(differs.shape, np.float32)
-    cover[window] = ndimage.binary_fill_holes(closed)[margin:-margin, margin:-margin]
+    filled = np.asarray(ndimage.binary_fill_holes(closed))
+    cover[window] = filled[margin:-margin, margin:-margin]
     return cover

@@ -123,7 +123,7 @@ class Scene:
     """A picture under construction, float32 [size, size, 3], 0 to 1, before light and camera.
 
     `solid` is 1 where defects may lie (all of a surface, an object's pixels); `backdrop` is the
-    picture below the objects (of a surface, the surface); `grain` is the texture's direction in radians.
+    picture below the objects, or the surface itself.
     """
 
     def __init__(self, studio: Studio, rgb: np.ndarray, is_object: bool = False):
@@ -135,7 +135,6 @@ class Scene:
         self.solid = np.zeros(shape, np.float32) if is_object else np.ones(shape, np.float32)
         self.segments = np.zeros(shape, np.int32)
         self.parts: list[Part] = []
-        self.grain = np.pi / 2
         self.count = 0
 
     def stamp(

@@ -1,0 +1,158 @@
+"""Training samples and one step of every task on a pool of two pictures."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from zsas_jax.clip.config import ClipConfig
+from zsas_jax.config import PipelineConfig
+from zsas_jax.errors import ConfigError
+from zsas_jax.sam.config import SamConfig
+from zsas_jax.training import captions
+from zsas_jax.training.augment import augment
+from zsas_jax.training.config import DataConfig, SamTaskConfig, TrainConfig
+from zsas_jax.training.loop import train
+from zsas_jax.training.sam import sam_sample
+from zsas_jax.training.tasks import make_task
+from zsas_jax.umci.config import UmciConfig
+from zsas_jax.weights.checkpoint import load
+
+CLIP = ClipConfig(
+    image_size=32,
+    patch_size=8,
+    vision_width=8,
+    vision_layers=2,
+    vision_heads=2,
+    context_length=32,
+    vocab_size=600,
+    text_width=8,
+    text_layers=1,
+    text_heads=2,
+    embed_dim=8,
+)
+SAM = SamConfig(
+    image_size=64,
+    patch_size=16,
+    width=8,
+    depth=2,
+    heads=2,
+    global_attn_indexes=(1,),
+    window_size=3,
+    out_chans=8,
+    decoder_heads=2,
+    decoder_mlp_dim=8,
+    iou_head_hidden=8,
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pool")
+    return DataConfig(pictures=6, size=64, cache_dir=str(folder), workers=1)
+
+
+def _config(task, data, **changes):
+    config = TrainConfig(
+        task=task,
+        steps=2,
+        batch_size=2,
+        clip=CLIP,
+        sam=SAM,
+        umci=UmciConfig(width=8, text_dim=8, hidden_dim=8, layers=(1, 2)),
+        data=data,
+        pipeline=PipelineConfig(clip_image_size=32),
+        log_every=1,
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def test_every_task_trains_and_umci_takes_over_the_other_networks(data, tmp_path):
+    saved = {}
+    for name in ("clip", "sam"):
+        config = _config(name, data)
+        task = make_task(config)
+        before = jax.device_get(jax.tree.leaves(task.params))
+        saved[name] = train(config, task, tmp_path / name)
+        after = jax.tree.leaves(getattr(load(saved[name]).model, name))
+        changed = [not np.array_equal(a, b) for a, b in zip(before, after, strict=False)]
+        assert np.mean(changed) > 0.9
+    config = _config("umci", data, init=(str(saved["clip"]), str(saved["sam"])))
+    bundle = load(train(config, make_task(config), tmp_path / "umci"))
+    assert bundle.config.clip == CLIP
+    assert bundle.config.sam == SAM
+    assert bundle.tokenizer is not None
+    # The frozen networks are the trained ones, untouched.
+    for name in ("clip", "sam"):
+        frozen = jax.tree.leaves(getattr(load(saved[name]).model, name))
+        for a, b in zip(frozen, jax.tree.leaves(getattr(bundle.model, name)), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_umci_without_a_clip_is_one_sentence(data):
+    with pytest.raises(ConfigError, match="needs a CLIP"):
+        make_task(_config("umci", data))
+
+
+def test_crops_that_miss_the_defect_are_good():
+    image = np.zeros((64, 64, 3), np.uint8)
+    mask = np.zeros((64, 64), bool)
+    mask[:6, :6] = True
+    sample = {
+        "image": image,
+        "mask": mask,
+        "segments": mask.astype(np.uint8),
+        "class_name": "wood",
+        "defect": "hole",
+    }
+    config = DataConfig(full_picture=0.0, crop_min=0.3)
+    rng = np.random.default_rng(0)
+    views = [augment(sample, rng, 64, config) for _ in range(40)]
+    for view in views:
+        assert view["image"].shape == (64, 64, 3)
+        assert (view["defect"] == "good") == (view["mask"].sum() < 0.75)
+    assert {view["defect"] for view in views} == {"good", "hole"}
+
+
+def test_first_clicks_and_boxes_belong_to_their_targets():
+    rng = np.random.default_rng(1)
+    segments = np.zeros((64, 64), np.uint8)
+    segments[8:40, 8:40] = 1
+    mask = np.zeros((64, 64), np.float32)
+    mask[20:30, 20:30] = 1
+    segments[20:30, 20:30] = 2
+    view = {"image": np.zeros((64, 64, 3), np.uint8), "mask": mask, "segments": segments}
+    config = SamTaskConfig(prompts=6, points=9)
+    sample = sam_sample(view, rng, config)
+    assert sample["weight"].all()
+    assert not sample["point_valid"][:, -1].any()  # kept free for the correction
+    for row in range(6):
+        target = sample["targets"][row] > 0
+        valid = sample["point_valid"][row]
+        x, y = sample["points"][row, valid].astype(int).T
+        np.testing.assert_array_equal(target[y, x], sample["labels"][row, valid] == 1)
+        rows, columns = np.nonzero(target)
+        truth = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        assert np.abs(sample["boxes"][row] - truth).max() <= 20 / 1024 * 64 + 1e-5
+    areas = {int(target.sum()) for target in sample["targets"]}
+    assert areas == {100, 32 * 32 - 100}
+
+
+def test_a_picture_without_targets_has_no_weight():
+    view = {
+        "image": np.zeros((32, 32, 3), np.uint8),
+        "mask": np.zeros((32, 32), np.float32),
+        "segments": np.zeros((32, 32), np.uint8),
+    }
+    sample = sam_sample(view, np.random.default_rng(0), SamTaskConfig())
+    assert not sample["weight"].any()
+
+
+def test_training_sentences_never_name_held_out_classes_or_defects():
+    from zsas_jax.data import synthetic
+
+    text = " ".join(captions.corpus(3000, seed=0))
+    held_out = {*synthetic.EVAL_CLASSES, *synthetic.EVAL_DEFECTS}
+    named = [name for name in held_out if name.replace("_", " ") in text]
+    assert named == []
