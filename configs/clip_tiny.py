@@ -5,7 +5,7 @@ python train.py --config configs/clip_tiny.py --output-dir runs/clip_tiny
 
 from zsas_jax.clip.config import ClipConfig
 from zsas_jax.config import PipelineConfig
-from zsas_jax.training.config import DataConfig, OptimizerConfig, TrainConfig
+from zsas_jax.training.config import ClipTaskConfig, DataConfig, OptimizerConfig, TrainConfig
 
 CLIP = ClipConfig(
     image_size=96,
@@ -23,9 +23,10 @@ CLIP = ClipConfig(
 
 CONFIG = TrainConfig(
     task="clip",
-    steps=2200,
+    steps=1600,
     batch_size=32,
     clip=CLIP,
+    clip_task=ClipTaskConfig(state_weight=1.0, region_weight=3.0),
     data=DataConfig(crop_min=0.3, full_picture=0.1),
     optimizer=OptimizerConfig(
         learning_rate=1e-3, weight_decay=0.05, b2=0.98, warmup_steps=200, schedule="cosine"

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from random_weights import random_weights
 
 from zsas_jax.config import PipelineConfig
 from zsas_jax.prompting.cascade import boxes_of_masks, cascade_masks
@@ -36,11 +37,7 @@ decode = jax.jit(decode_masks)
 
 @pytest.fixture(scope="module")
 def sam():
-    generator = np.random.default_rng(0)
-    model = jax.jit(lambda: Sam(SAM, rngs=nnx.Rngs(0)))()
-    return jax.tree.map(
-        lambda x: x + jnp.asarray(generator.normal(size=x.shape) * 0.3, x.dtype), model
-    )
+    return random_weights(lambda: Sam(SAM, rngs=nnx.Rngs(0)))
 
 
 def case():

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from random_weights import random_weights
 from scipy import ndimage
 from skimage.measure import label, regionprops
 
@@ -73,7 +74,7 @@ def test_masks_equal_sam_box_by_box():
         decoder_mlp_dim=16,
         iou_head_hidden=16,
     )
-    sam = jax.jit(lambda: Sam(config, rngs=nnx.Rngs(0)))()
+    sam = random_weights(lambda: Sam(config, rngs=nnx.Rngs(0)))
     rough, inside = rough_case()
     rough, inside = np.pad(rough, (0, 24)), np.pad(inside, (0, 24))
     prompts, regions = prompts_of(rough, inside)
@@ -81,7 +82,7 @@ def test_masks_equal_sam_box_by_box():
     batched = jax.tree.map(lambda x: x[None], (prompts, regions))
     masks = jax.jit(refined_masks)(sam, embedding, *batched)
     assert masks.logits.shape == (1, 7, 3, 16, 16)
-    for slot in range(7):
+    for slot in (0, 1, 6):
         if not regions.valid[slot]:
             assert (masks.iou[0, slot] == 0).all()
             continue

@@ -131,9 +131,8 @@ def test_position_encoding(ours, theirs):
 def test_point_embedding_of_every_label(ours, theirs):
     prompt = reference.prompts(points=4)
     labels = np.broadcast_to(np.array([1, 0, -1, 1], np.int32), (2, 3, 4))
-    tokens, valid = ours.prompt_encoder(
-        *map(jnp.asarray, (prompt["points"], labels, np.ones(labels.shape, bool))), None, (6, 6)
-    )
+    clicks = tuple(map(jnp.asarray, (prompt["points"], labels, np.ones(labels.shape, bool))))
+    tokens, valid = ours.prompt_encoder(clicks, None, (6, 6))
     expected = theirs.prompt_encoder._embed_points(
         torch.from_numpy(prompt["points"]), torch.from_numpy(labels.copy()), pad=True
     )
@@ -144,7 +143,7 @@ def test_point_embedding_of_every_label(ours, theirs):
 
 def test_box_embedding(ours, theirs):
     boxes = reference.prompts()["boxes"]
-    tokens, _ = ours.prompt_encoder(None, None, None, jnp.asarray(boxes), (6, 6))
+    tokens, _ = ours.prompt_encoder(None, jnp.asarray(boxes), (6, 6))
     close(tokens, theirs.prompt_encoder._embed_boxes(torch.from_numpy(boxes)))
 
 

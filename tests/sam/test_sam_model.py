@@ -29,7 +29,7 @@ decode = jax.jit(zsam.decode_masks, static_argnames="multimask")
 
 @pytest.fixture(scope="module")
 def sam():
-    return jax.jit(lambda: zsam.Sam(CONFIG, rngs=nnx.Rngs(0)))()
+    return zsam.Sam(CONFIG, rngs=nnx.Rngs(0))
 
 
 @pytest.fixture(scope="module")
@@ -50,18 +50,22 @@ def test_leaves_are_arrays(sam):
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(sam))
 
 
-def test_every_parameter_has_a_gradient_and_the_buffer_has_none(sam, batch):
+def test_gradients(sam, batch):
     graph, parameters, rest = nnx.split(sam, nnx.Param, ...)
     labels = jnp.broadcast_to(jnp.array([1, 0, -1, 0]), (2, 3, 4))
-    prompt = (batch["points"], labels, batch["valid"], batch["boxes"], batch["masks"])
+    prompt = (labels, batch["valid"], batch["boxes"], batch["masks"])
 
-    def loss(parameters):
+    def loss(parameters, points):
         model = nnx.merge(graph, parameters, rest)
         embedding = zsam.encode_image(model, batch["pixels"])
-        logits, iou = zsam.decode_masks(model, embedding, *prompt, multimask=None)
+        logits, iou = zsam.decode_masks(model, embedding, points, *prompt, multimask=None)
         return jnp.sum(jnp.square(logits)) + jnp.sum(jnp.square(iou))
 
-    flat = nnx.to_flat_state(jax.jit(jax.grad(loss))(parameters))
+    points = batch["points"].at[:, :, 3].set(jnp.nan)  # invalid
+    gradients, for_points = jax.jit(jax.grad(loss, argnums=(0, 1)))(parameters, points)
+    moving = np.abs(for_points).max(-1) > 0
+    np.testing.assert_array_equal(moving[0, 0], [True, True, False, False])  # -1 has no place
+    flat = nnx.to_flat_state(gradients)
     assert not [path for path, _ in flat if "positional_encoding_gaussian_matrix" in path]
     assert len(jax.tree.leaves(nnx.state(sam, Buffer))) == 1
     assert len(flat) == len(jax.tree.leaves(sam)) - 1
@@ -76,18 +80,11 @@ def test_every_parameter_has_a_gradient_and_the_buffer_has_none(sam, batch):
 
 
 def test_one_program_for_all_prompts_of_a_shape(sam, batch):
-    traces = 0
-
-    @jax.jit
-    def run(sam, pixels, points, labels, valid):
-        nonlocal traces
-        traces += 1
-        return zsam.decode_masks(sam, zsam.encode_image(sam, pixels), points, labels, valid)
-
-    prompt = (batch["points"], batch["labels"], batch["valid"])
-    first = run(sam, batch["pixels"], *prompt)
-    second = run(sam, 2 * batch["pixels"], prompt[0] / 2, prompt[1], ~prompt[2])
-    assert traces == 1
+    run = jax.jit(zsam.decode_masks)  # a cache of its own
+    embedding = encode(sam, batch["pixels"])
+    first = run(sam, embedding, batch["points"], batch["labels"], batch["valid"])
+    second = run(sam, 2 * embedding, batch["points"] / 2, batch["labels"], ~batch["valid"])
+    assert run._cache_size() == 1
     assert first.logits.shape == (2, 3, 3, 32, 32)
     assert first.iou.shape == (2, 3, 3)
     assert not np.allclose(first.logits, second.logits)
@@ -104,28 +101,17 @@ def test_regions_do_not_see_each_other(sam, batch):
     np.testing.assert_allclose(alone.iou, whole.iou[one], atol=1e-4)
 
 
-def test_empty_points_are_the_padding_point_alone(sam, batch):
+def test_only_invalid_points_are_the_padding_point_alone(sam, batch):
     embedding = encode(sam, batch["pixels"])
-    none = decode(
-        sam,
-        embedding,
-        jnp.zeros((2, 1, 0, 2)),
-        jnp.zeros((2, 1, 0), int),
-        jnp.zeros((2, 1, 0), bool),
-    )
-    padding = decode(
-        sam,
-        embedding,
-        batch["points"][:, :1, :1],
-        jnp.full((2, 1, 1), -1),
-        boxes=batch["boxes"][:, :1],
-    )
-    invalid = decode(sam, embedding, batch["points"], batch["labels"], jnp.zeros((2, 3, 4), bool))
-    np.testing.assert_allclose(invalid.logits[:, :1], none.logits, atol=1e-4)
-    assert not np.allclose(padding.logits, none.logits, atol=1e-2)  # the box is seen
+    points, labels = jnp.zeros((2, 3, 0, 2)), jnp.zeros((2, 3, 0), int)
+    none = decode(sam, embedding, points, labels, jnp.zeros((2, 3, 0), bool))
+    nowhere = jnp.zeros((2, 3, 4), bool)
+    invalid = decode(sam, embedding, batch["points"], batch["labels"], nowhere)
+    np.testing.assert_allclose(invalid.logits, none.logits, atol=1e-4)
+    np.testing.assert_allclose(invalid.iou, none.iou, atol=1e-4)
 
 
-@pytest.mark.parametrize("size", [(64, 64), (40, 72), (24, 128)], ids=str)
+@pytest.mark.parametrize("size", [(40, 72)], ids=str)
 def test_inputs_of_other_sizes(sam, size):
     pixels = jax.random.normal(jax.random.key(1), (1, *size, 3))
     embedding = encode(sam, pixels)

@@ -1,12 +1,11 @@
 """UMCI against an independent PyTorch writing of ClipSAM's Algorithms 1 and 2."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from random_weights import random_weights
 
 from zsas_jax.errors import ConfigError
 from zsas_jax.umci import Umci, UmciConfig, anomaly_probability
@@ -17,15 +16,8 @@ F = torch.nn.functional
 CONFIG = UmciConfig(width=12, text_dim=10, hidden_dim=8, scale_kernels=(3, 9), layers=(1, 2))
 
 
-@functools.cache
-def create(config):
-    return jax.jit(lambda: Umci(config, rngs=nnx.Rngs(0)))()
-
-
-def randomize(model, seed=0, scale=0.4, dtype=jnp.float32):
-    """Overwrites every parameter with noise, so that no zero or one hides an error."""
-    generator = np.random.default_rng(seed)
-    return jax.tree.map(lambda x: jnp.asarray(generator.normal(size=x.shape) * scale, dtype), model)
+def create(config, dtype=jnp.float32):
+    return random_weights(lambda: Umci(config, rngs=nnx.Rngs(0)), scale=0.4, dtype=dtype)
 
 
 def to_torch(variable):
@@ -107,7 +99,7 @@ def example(grid, config=CONFIG, dtype=np.float32, batch=2):
 
 
 def worst_difference(config, grid, dtype):
-    umci = randomize(create(config), dtype=dtype)
+    umci = create(config, dtype=dtype)
     tokens, text = example(grid, config, dtype)
     ours = np.asarray(jax.jit(lambda m, t, x: m(t, grid, x))(umci, tokens, text))
     theirs = torch.stack(
@@ -140,7 +132,7 @@ def test_ablations_equal_pytorch(strip, scale):
 
 def test_probability_is_the_mean_over_stages_of_the_abnormal_channel():
     grid = (3, 4)
-    umci = randomize(create(CONFIG))
+    umci = create(CONFIG)
     tokens, text = example(grid)
     tokens = [jnp.asarray(x) for x in tokens]
     logits = np.asarray(umci(tokens, grid, jnp.asarray(text)), np.float64)
@@ -159,7 +151,7 @@ def test_gradients_are_finite_where_norms_vanish():
 
 
 def test_every_parameter_matters():
-    umci = randomize(create(CONFIG))
+    umci = create(CONFIG)
     tokens, text = example((5, 6))
     tokens = [jnp.asarray(x) for x in tokens]
     weights = jnp.arange(60.0).reshape(2, 5, 6)
@@ -172,7 +164,7 @@ def test_every_parameter_matters():
 
 
 def test_works_in_bfloat16():
-    umci = randomize(create(CONFIG), dtype=jnp.bfloat16)
+    umci = create(CONFIG, dtype=jnp.bfloat16)
     tokens, text = example((4, 5))
     tokens = [jnp.asarray(x) for x in tokens]
     assert umci(tokens, (4, 5), jnp.asarray(text)).dtype == jnp.bfloat16

@@ -86,10 +86,11 @@ class Block(nnx.Module):
         self.mlp = Mlp(config.width, hidden, activation=gelu, **common)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        _, height, width, _ = x.shape
         normed = self.norm1(x)
         if self.window_size:
             windows = window_partition(normed, self.window_size)
-            attended = window_unpartition(self.attn(windows), self.window_size, x.shape[1:3])
+            attended = window_unpartition(self.attn(windows), self.window_size, (height, width))
         else:
             attended = self.attn(normed)
         x = x + attended

@@ -65,18 +65,23 @@ def decode_masks(
     Raises:
         ValueError: points without labels.
     """
-    if points is not None and point_labels is None:
-        raise ValueError("SAM's points need point_labels: 1 positive, 0 negative, -1 padding.")
-    if points is not None and point_valid is None:
-        point_valid = jnp.ones(points.shape[:3], bool)
     encoder, dtype = sam.prompt_encoder, sam.prompt_encoder.dtype
     batch, height, width, channels = image_embedding.shape
     grid = (height, width)
-    tokens, valid = encoder(points, point_labels, point_valid, boxes, grid)
-    if tokens is None:
+    clicks = None
+    if points is not None:
+        if point_labels is None:
+            raise ValueError("SAM's points need point_labels: 1 positive, 0 negative, -1 padding.")
+        if point_valid is None:
+            point_valid = jnp.ones(points.shape[:3], bool)
+        clicks = (points, point_labels, point_valid)
+    sparse = encoder(clicks, boxes, grid)
+    if sparse is None:
         regions = 1 if mask_input is None else mask_input.shape[1]
-        tokens = jnp.zeros((batch, regions, 0, channels), dtype)
-        valid = jnp.zeros((batch, regions, 0), bool)
+        sparse = (
+            jnp.zeros((batch, regions, 0, channels), dtype),
+            jnp.zeros((batch, regions, 0), bool),
+        )
     if mask_input is None:
         dense = encoder.no_mask_embed.embedding[...][0]
     else:
@@ -84,6 +89,6 @@ def decode_masks(
     masks = {True: slice(1, None), False: slice(0, 1), None: slice(0, None)}[multimask]
     image = image_embedding.astype(dtype)[:, None] + dense
     logits, iou = sam.mask_decoder(
-        image, encoder.pe_layer.grid(*grid).astype(dtype), tokens, valid, masks
+        image, encoder.pe_layer.grid(*grid).astype(dtype), *sparse, masks
     )
     return MaskPrediction(logits, iou)

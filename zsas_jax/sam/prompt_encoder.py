@@ -126,31 +126,30 @@ class PromptEncoder(nnx.Module):
 
     def __call__(
         self,
-        points: Float[Array, "b r n 2"] | None,
-        labels: Num[Array, "b r n"] | None,
-        valid: Bool[Array, "b r n"] | None,
+        points: tuple[Float[Array, "b r n 2"], Num[Array, "b r n"], Bool[Array, "b r n"]] | None,
         boxes: Float[Array, "b r 4"] | None,
         grid: tuple[int, int],
-    ) -> tuple[Float[Array, "b r t c"] | None, Bool[Array, "b r t"] | None]:
+    ) -> tuple[Float[Array, "b r t c"], Bool[Array, "b r t"]] | None:
         """Sparse tokens and their validity: points, SAM's padding point if no boxes, box corners.
 
-        Returns (None, None) where neither points nor boxes are given.
+        `points` are (x, y), labels and validity. None where there are neither points nor boxes.
         """
         tokens, token_valid = [], []
         if points is not None:
+            xy, labels, valid = points
             # Whatever an invalid point holds, NaN included, must not reach the attention's sums.
-            points = jnp.where(valid[..., None], points, 0.0)
+            xy = jnp.where(valid[..., None], xy, 0.0)
             if boxes is None:
-                points = jnp.pad(points, ((0, 0), (0, 0), (0, 1), (0, 0)))
+                xy = jnp.pad(xy, ((0, 0), (0, 0), (0, 1), (0, 0)))
                 labels = _append(labels, PADDING_LABEL)
                 valid = _append(valid, True)
-            tokens.append(self.embed_points(points, labels, grid))
+            tokens.append(self.embed_points(xy, labels, grid))
             token_valid.append(valid)
         if boxes is not None:
             tokens.append(self.embed_boxes(boxes, grid))
             token_valid.append(jnp.ones((*boxes.shape[:2], 2), bool))
         if not tokens:
-            return None, None
+            return None
         return jnp.concatenate(tokens, axis=2), jnp.concatenate(token_valid, axis=2)
 
 

@@ -21,7 +21,7 @@ def augment(
     side = image.shape[0]
     if rng.random() >= config.full_picture:
         crop = max(int(side * rng.uniform(config.crop_min, 1.0)), 8)
-        top, left = rng.integers(0, side - crop + 1, 2)
+        top, left = _place(mask, crop, rng, config.defect_crop)
         window = np.s_[top : top + crop, left : left + crop]
         image, mask, segments = image[window], mask[window], segments[window]
     turns, flip = int(rng.integers(4)), rng.random() < 0.5
@@ -47,6 +47,21 @@ def augment(
         # A handful of pixels at the crop's border is no visible defect.
         "defect": sample["defect"] if mask.sum() >= 12 * (size / 256) ** 2 else "good",
     }
+
+
+def _place(
+    mask: np.ndarray, crop: int, rng: np.random.Generator, over_defect: float
+) -> tuple[int, int]:
+    """Top left corner of a crop: anywhere, or such that it contains a random defect pixel."""
+    room = mask.shape[0] - crop
+    if mask.any() and rng.random() < over_defect:
+        row, column = divmod(int(rng.choice(np.flatnonzero(mask))), mask.shape[1])
+        low = np.maximum(np.array([row, column]) - crop + 1, 0)
+        high = np.minimum(np.array([row, column]), room)
+    else:
+        low, high = np.zeros(2, int), np.full(2, room)
+    top, left = rng.integers(low, high + 1)
+    return int(top), int(left)
 
 
 def _change_colours(image: np.ndarray, rng: np.random.Generator, grey: float) -> np.ndarray:

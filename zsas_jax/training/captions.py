@@ -35,6 +35,20 @@ def for_training(
     return [caption, *pair]
 
 
+def sentence_pairs(
+    rng: np.random.Generator, count: int, unknown_word: float
+) -> tuple[list[tuple[str, str]], np.ndarray]:
+    """Pairs of sentences of equal meaning, and numbers [count] that equal meanings share."""
+    pairs, groups = [], []
+    for _ in range(count):
+        name = synthetic.TRAIN_CLASSES[rng.integers(len(synthetic.TRAIN_CLASSES))]
+        words = _any_word(rng) if rng.random() < unknown_word else prompts.words(name)
+        states = (prompts.NORMAL_STATES, prompts.ABNORMAL_STATES)[rng.integers(2)]
+        pairs.append((_compose(rng, states, words), _compose(rng, states, words)))
+        groups.append(group(words, "good" if states is prompts.NORMAL_STATES else "bad"))
+    return pairs, np.array(groups, np.int32)
+
+
 def group(class_name: str, defect: str) -> int:
     """A number shared by captions that mean the same: class and defect type."""
     return zlib.crc32(f"{class_name}/{defect}".encode()) & 0x7FFFFFFF

@@ -24,6 +24,8 @@ class DataConfig:
     """Where rendered pools are kept; the same pool is rendered once for all networks."""
     crop_min: float = 0.4
     """Smallest side of a random square crop, as a fraction of the picture's side."""
+    defect_crop: float = 0.5
+    """Share of the crops of defective pictures that are placed over the defect."""
     full_picture: float = 0.3
     """Share of samples that are not cropped."""
     grey: float = 0.2
@@ -55,6 +57,9 @@ class ClipTaskConfig:
     """Weight of the same for every patch, against the mask (region-text contrast)."""
     unknown_word: float = 0.3
     """Share of sentences whose category is replaced by a generic or made-up word."""
+    text_steps: int = 300
+    """Steps in which the text tower first learns, alone, to tell classes and states apart: while
+    both states have the same text feature, no picture can be told which one it shows."""
     vocab_captions: int = 4000
     """Captions on which the tokenizer is trained."""
 

@@ -9,12 +9,13 @@ import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from zsas_jax import clip as clip_network
 from zsas_jax.clip import Clip
-from zsas_jax.clip.tokenizer import train_tokenizer
+from zsas_jax.clip.tokenizer import Tokenizer, train_tokenizer
 from zsas_jax.config import Config
 from zsas_jax.data.pool import open_pool
 from zsas_jax.errors import ConfigError
@@ -23,8 +24,8 @@ from zsas_jax.prompting.text import encode_text
 from zsas_jax.sam import Sam
 from zsas_jax.training import captions, losses
 from zsas_jax.training.augment import augment
-from zsas_jax.training.config import TrainConfig
-from zsas_jax.training.loop import Batch, Scalars, Task
+from zsas_jax.training.config import OptimizerConfig, TrainConfig
+from zsas_jax.training.loop import Batch, Scalars, Task, make_optimizer
 from zsas_jax.training.sam import align_positions, sam_loss, sam_sample
 from zsas_jax.umci import Umci
 from zsas_jax.weights.checkpoint import Bundle, load
@@ -51,7 +52,10 @@ def _clip_task(config: TrainConfig) -> Task:
     )
     size = config.clip.image_size
     start = _load_all(config.init).model
-    clip = start.clip or Clip(config.clip, rngs=nnx.Rngs(config.seed))
+    clip = start.clip
+    if clip is None:
+        clip = Clip(config.clip, rngs=nnx.Rngs(config.seed))
+        clip = separate_states(clip, tokenizer, config)
     graphdef, params, frozen = nnx.split(clip, nnx.Param, ...)
     weights = config.clip_task
 
@@ -100,6 +104,31 @@ def _clip_task(config: TrainConfig) -> Task:
         return Bundle(start, tokenizer, Config(clip=config.clip, pipeline=config.pipeline))
 
     return Task(params, frozen, loss, _dataset(config, sample), export)
+
+
+def separate_states(clip: Clip, tokenizer: Tokenizer, config: TrainConfig) -> Clip:
+    """Trains the text tower alone on sentences: same class and state together, others apart."""
+    graphdef, params, frozen = nnx.split(clip, nnx.Param, ...)
+    optimizer = make_optimizer(OptimizerConfig(learning_rate=1e-3, weight_decay=0.0), 1)
+    moments = optimizer.init(params)
+    rng = np.random.default_rng(config.seed)
+
+    @jax.jit
+    def step(params, moments, tokens, groups):
+        def loss(params):
+            features = _unit(clip_network.encode_text(nnx.merge(graphdef, params, frozen), tokens))
+            half = len(features) // 2
+            scale = jnp.asarray(20.0)
+            return losses.contrastive_loss(features[:half], features[half:], groups, scale)
+
+        updates, moments = optimizer.update(jax.grad(loss)(params), moments, params)
+        return optax.apply_updates(params, updates), moments
+
+    for _ in range(config.clip_task.text_steps):
+        pairs, groups = captions.sentence_pairs(rng, 64, config.clip_task.unknown_word)
+        tokens = tokenizer([first for first, _ in pairs] + [second for _, second in pairs])
+        params, moments = step(params, moments, jnp.asarray(tokens), jnp.asarray(groups))
+    return nnx.merge(graphdef, params, frozen)
 
 
 def _sam_task(config: TrainConfig) -> Task:
