@@ -23,13 +23,13 @@ CLIP = ClipConfig(
 
 CONFIG = TrainConfig(
     task="clip",
-    steps=1600,
+    steps=1500,
     batch_size=32,
     clip=CLIP,
-    clip_task=ClipTaskConfig(state_weight=1.0, region_weight=3.0),
+    clip_task=ClipTaskConfig(state_weight=1.0, region_weight=1.0, auxiliary_layers=(2, 3, 5, 6)),
     data=DataConfig(crop_min=0.3, full_picture=0.1),
     optimizer=OptimizerConfig(
-        learning_rate=1e-3, weight_decay=0.05, b2=0.98, warmup_steps=200, schedule="cosine"
+        learning_rate=1.5e-3, weight_decay=0.05, b2=0.98, warmup_steps=100, schedule="cosine"
     ),
     pipeline=PipelineConfig(method="clip", rough="similarity", clip_image_size=192),
 )

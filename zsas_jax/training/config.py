@@ -55,6 +55,11 @@ class ClipTaskConfig:
     """Weight of the image against its own category's normal and abnormal sentences."""
     region_weight: float = 1.0
     """Weight of the same for every patch, against the mask (region-text contrast)."""
+    auxiliary_layers: tuple[int, ...] = ()
+    """Blocks (1-based) whose patch tokens also tell anomalous regions through a linear head of
+    their own, which is thrown away afterwards: those that UMCI will read."""
+    auxiliary_weight: float = 1.0
+    """Weight of that term, for each of these blocks."""
     unknown_word: float = 0.3
     """Share of sentences whose category is replaced by a generic or made-up word."""
     text_steps: int = 300

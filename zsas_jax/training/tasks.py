@@ -51,13 +51,21 @@ def _clip_task(config: TrainConfig) -> Task:
         config.clip.context_length,
     )
     size = config.clip.image_size
+    grid = size // config.clip.patch_size
+    weights = config.clip_task
     start = _load_all(config.init).model
     clip = start.clip
     if clip is None:
         clip = Clip(config.clip, rngs=nnx.Rngs(config.seed))
         clip = separate_states(clip, tokenizer, config)
-    graphdef, params, frozen = nnx.split(clip, nnx.Param, ...)
-    weights = config.clip_task
+    layers = (*weights.auxiliary_layers, config.clip.vision_layers)
+    heads = nnx.List(
+        [
+            nnx.Linear(config.clip.vision_width, 2, rngs=nnx.Rngs(config.seed))
+            for _ in weights.auxiliary_layers
+        ]
+    )
+    graphdef, params, frozen = nnx.split((clip, heads), nnx.Param, ...)
 
     def sample(item: dict[str, Any], rng: np.random.Generator) -> Batch:
         view = augment(item, rng, size, config.data)
@@ -71,36 +79,41 @@ def _clip_task(config: TrainConfig) -> Task:
         }
 
     def loss(params, frozen, batch: Batch, key: jax.Array) -> tuple[jax.Array, Scalars]:
-        clip = nnx.merge(graphdef, params, frozen)
+        clip, heads = nnx.merge(graphdef, params, frozen)
         pixels = normalize(batch["image"], *_clip_statistics(clip.config))
-        image = clip_network.encode_image(clip, pixels, layers=(clip.config.vision_layers,))
+        image = clip_network.encode_image(clip, pixels, layers)
         count = batch["tokens"].shape[1]
         text = clip_network.encode_text(clip, batch["tokens"].reshape(-1, batch["tokens"].shape[2]))
         text = _unit(text).reshape(-1, count, text.shape[-1])
-        image_features = _unit(image.class_embedding)
+        features = _unit(image.class_embedding)
         scale = jnp.exp(jnp.minimum(clip.logit_scale[...], jnp.log(100.0)))
-        contrast = losses.contrastive_loss(image_features, text[:, 0], batch["group"], scale)
-        states = jax.nn.log_softmax(scale * jnp.einsum("bd,bsd->bs", image_features, text[:, 1:]))
+        contrast = losses.contrastive_loss(features, text[:, 0], batch["group"], scale)
+        states = jax.nn.log_softmax(scale * jnp.einsum("bd,bsd->bs", features, text[:, 1:]))
         state = -jnp.mean(jnp.take_along_axis(states, batch["label"][:, None], axis=1))
-        patches = _unit(clip_network.project_patches(clip, image.patch_tokens[0]))
-        grid = size // clip.config.patch_size
-        logits = scale * jnp.einsum("bpd,bsd->bps", patches, text[:, 1:])
-        logits = logits.reshape(-1, 1, grid, grid, 2)
+
         # Quarter the picture's resolution: fine enough for the mask, cheap enough for every step.
-        masks = _mean_pool(batch["mask"], 4)
-        region = losses.umci_loss(logits, (masks > 0.3).astype(jnp.float32), (1.0,))
+        masks = (_mean_pool(batch["mask"], 4) > 0.3).astype(jnp.float32)
+
+        def region_loss(logits: Array) -> Array:
+            return losses.umci_loss(logits.reshape(-1, 1, grid, grid, 2), masks, (1.0,))
+
+        patches = _unit(clip_network.project_patches(clip, image.patch_tokens[-1]))
+        region = region_loss(scale * jnp.einsum("bpd,bsd->bps", patches, text[:, 1:]))
+        pairs = list(zip(heads, image.patch_tokens[:-1], strict=True))
+        auxiliary = sum((region_loss(head(tokens)) for head, tokens in pairs), jnp.zeros(()))
         total = contrast + weights.state_weight * state + weights.region_weight * region
-        correct = jnp.mean((states[:, 1] > states[:, 0]) == (batch["label"] > 0))
+        total += weights.auxiliary_weight * auxiliary
         return total, {
             "contrast": contrast,
             "state": state,
             "region": region,
-            "accuracy": correct,
+            "auxiliary": auxiliary / max(len(pairs), 1),
+            "accuracy": jnp.mean((states[:, 1] > states[:, 0]) == (batch["label"] > 0)),
             "scale": scale,
         }
 
     def export(params) -> Bundle:
-        start.clip = nnx.merge(graphdef, params, frozen)
+        start.clip = nnx.merge(graphdef, params, frozen)[0]
         return Bundle(start, tokenizer, Config(clip=config.clip, pipeline=config.pipeline))
 
     return Task(params, frozen, loss, _dataset(config, sample), export)

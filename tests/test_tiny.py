@@ -1,0 +1,96 @@
+"""The committed tiny model, end to end: it loads, it works on what it never saw, it stays small."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import zsas_jax
+from zsas_jax.data.synthetic import SyntheticSource
+from zsas_jax.metrics import evaluate_maps
+from zsas_jax.weights.checkpoint import checkpoint_path
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return zsas_jax.load("tiny")
+
+
+@pytest.fixture(scope="module")
+def held_out():
+    source = SyntheticSource(split="eval", seed=0, per_class=4)
+    return [source[index] for index in range(len(source))]
+
+
+def _evaluate(bundle, records, method):
+    predictions = zsas_jax.predict(
+        bundle,
+        [record["image"] for record in records],
+        categories=[record["category"] for record in records],
+        method=method,
+    )
+    return evaluate_maps(
+        [prediction.anomaly_map for prediction in predictions],
+        [record["mask"] for record in records],
+        [prediction.score for prediction in predictions],
+    )
+
+
+def test_it_finds_defects_of_classes_it_never_saw(bundle, held_out):
+    """The full measurement stands in the README; here, that nothing broke on the way."""
+    results = {name: _evaluate(bundle, held_out, name) for name in ("cascade", "umci", "clip")}
+    assert results["cascade"]["pixel_auroc"] > 0.8
+    assert results["umci"]["pixel_auroc"] > 0.8
+    assert results["umci"]["pixel_ap"] > results["clip"]["pixel_ap"]
+
+
+def test_every_method_runs_on_photos_of_any_shape(bundle, tmp_path):
+    rng = np.random.default_rng(0)
+    shapes = [(90, 300), (257, 64), (1, 1)]
+    images = [Image.fromarray(rng.integers(0, 256, (*s, 3), dtype=np.uint8)) for s in shapes]
+    images[0].save(tmp_path / "photo.png")
+    photos = [tmp_path / "photo.png", *images[1:]]
+    for method in ("cascade", "clipsam", "umci", "clip"):
+        for prediction, shape in zip(
+            zsas_jax.predict(bundle, photos, categories="part", method=method), shapes, strict=True
+        ):
+            assert prediction.anomaly_map.shape == prediction.mask.shape == shape
+            assert 0 <= prediction.anomaly_map.min() <= prediction.anomaly_map.max() <= 1
+            assert 0 <= prediction.score <= 1
+
+
+def test_a_result_does_not_depend_on_the_batch(bundle, held_out):
+    images = [record["image"] for record in held_out[1:4]]
+    together = zsas_jax.predict(bundle, images, categories="part", method="clipsam")
+    alone = zsas_jax.predict(bundle, images[1:2], categories="part", method="clipsam")
+    np.testing.assert_allclose(together[1].anomaly_map, alone[0].anomaly_map, atol=1e-5)
+    np.testing.assert_allclose(together[1].score, alone[0].score, atol=1e-5)
+
+
+def test_bfloat16_gives_nearly_the_same_maps(bundle, held_out):
+    config = bundle.config.pipeline
+    half = dataclasses.replace(config, compute_dtype="bfloat16")
+    low = bundle._replace(config=dataclasses.replace(bundle.config, pipeline=half))
+    images = [record["image"] for record in held_out[:4]]
+    for a, b in zip(
+        zsas_jax.predict(bundle, images, categories="part", method="umci"),
+        zsas_jax.predict(low, images, categories="part", method="umci"),
+        strict=True,
+    ):
+        assert np.abs(a.anomaly_map - b.anomaly_map).mean() < 0.02
+
+
+def test_it_is_small_enough_to_be_committed():
+    directory = checkpoint_path("tiny")
+    size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
+    assert size <= 25e6
+    assert (directory / "README.md").is_file()
+
+
+def test_real_photos_get_finite_maps(bundle, samples):
+    photos = sorted(pathlib.Path(samples, "photos").iterdir())
+    for prediction in zsas_jax.predict(bundle, photos, categories="object"):
+        assert np.isfinite(prediction.anomaly_map).all()
+        assert prediction.anomaly_map.max() > 0
