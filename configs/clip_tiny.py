@@ -6,6 +6,7 @@ python train.py --config configs/clip_tiny.py --output-dir runs/clip_tiny
 from zsas_jax.clip.config import ClipConfig
 from zsas_jax.config import PipelineConfig
 from zsas_jax.training.config import ClipTaskConfig, DataConfig, OptimizerConfig, TrainConfig
+from zsas_jax.umci.config import UmciConfig
 
 CLIP = ClipConfig(
     image_size=96,
@@ -21,13 +22,16 @@ CLIP = ClipConfig(
     embed_dim=96,
 )
 
+UMCI = UmciConfig(width=96, text_dim=96, hidden_dim=64, layers=(2, 3, 5, 6))
+
 CONFIG = TrainConfig(
     task="clip",
-    steps=1500,
-    batch_size=32,
+    steps=2100,
+    batch_size=16,
     clip=CLIP,
-    clip_task=ClipTaskConfig(state_weight=1.0, region_weight=1.0, auxiliary_layers=(2, 3, 5, 6)),
-    data=DataConfig(crop_min=0.3, full_picture=0.1),
+    umci=UMCI,
+    clip_task=ClipTaskConfig(state_weight=1.0, region_weight=1.0, auxiliary_weight=4.0),
+    data=DataConfig(crop_min=0.3, full_picture=0.1, foreign_patch=0.5),
     optimizer=OptimizerConfig(
         learning_rate=1.5e-3, weight_decay=0.05, b2=0.98, warmup_steps=100, schedule="cosine"
     ),

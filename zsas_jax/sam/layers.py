@@ -17,7 +17,7 @@ class Gelu(nnx.Module):
 class PatchConv(nnx.Conv):
     """A convolution whose stride is its kernel, as one matrix product over patches.
 
-    The same function as `nnx.Conv`; its gradient is several times faster on CPUs.
+    The same function as `nnx.Conv`; small kernels take half the time on CPUs, gradient included.
     """
 
     def __call__(self, inputs: Float[Array, "*n h w c"]) -> Float[Array, "*n h2 w2 d"]:
@@ -33,7 +33,8 @@ class PatchConv(nnx.Conv):
 class UpsampleConv(nnx.ConvTranspose):
     """A transposed convolution whose stride is its kernel, as one matrix product per pixel.
 
-    The same function as `nnx.ConvTranspose`, whose kernel is applied mirrored (unlike PyTorch's).
+    The same function as `nnx.ConvTranspose`, whose kernel is applied mirrored (unlike PyTorch's);
+    on CPUs it takes a tenth of the time, gradient included.
     """
 
     def __call__(self, inputs: Float[Array, "*n h w c"]) -> Float[Array, "*n h2 w2 d"]:

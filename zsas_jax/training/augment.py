@@ -7,11 +7,20 @@ from PIL import Image
 
 from zsas_jax.training.config import DataConfig
 
+# The defect type of pasted patches; the generator draws none of this name.
+FOREIGN_PATCH = "contrasting_patch"
+
 
 def augment(
-    sample: dict[str, Any], rng: np.random.Generator, size: int, config: DataConfig
+    sample: dict[str, Any],
+    rng: np.random.Generator,
+    size: int,
+    config: DataConfig,
+    other: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """A random view of a pool sample at `size` x `size`.
+
+    `other` is a picture uint8 [S, S, 3], S >= size, of which patches may be pasted in.
 
     Returns:
         image uint8 [size, size, 3], mask float32 [size, size] (anomalous fraction of each pixel),
@@ -39,14 +48,55 @@ def augment(
         picture = Image.fromarray(segments)
         segments = np.asarray(picture.resize(shape, Image.Resampling.NEAREST))
     mask = mask.astype(np.float32)
+    # A handful of pixels at the crop's border is no visible defect.
+    smallest = 12 * (size / 256) ** 2
+    defect = sample["defect"] if mask.sum() >= smallest else "good"
+    if other is not None and rng.random() < config.foreign_patch:
+        image, patch = _paste(image, other, rng)
+        mask = np.maximum(mask, patch)
+        segments = np.where(patch > 0.5, np.uint8(255), segments)
+        defect = FOREIGN_PATCH
     return {
         "image": _change_colours(image, rng, config.grey),
         "mask": mask,
         "segments": segments,
         "class_name": sample["class_name"],
-        # A handful of pixels at the crop's border is no visible defect.
-        "defect": sample["defect"] if mask.sum() >= 12 * (size / 256) ** 2 else "good",
+        "defect": defect,
     }
+
+
+def _paste(
+    image: np.ndarray, other: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A blob of another picture, of a colour, or of changed brightness; and its mask.
+
+    Easy anomalies in great number: what does not belong to its surroundings, whatever it is.
+    """
+    size = image.shape[0]
+    y, x = (np.mgrid[:size, :size] + 0.5) / size
+    dy, dx = y - rng.uniform(0.05, 0.95), x - rng.uniform(0.05, 0.95)
+    angle = np.arctan2(dy, dx)
+    turn, stretch = rng.uniform(0, np.pi), np.exp(rng.uniform(0, 1.5))
+    along = dx * np.cos(turn) + dy * np.sin(turn)
+    across = (dy * np.cos(turn) - dx * np.sin(turn)) * stretch
+    radius = np.exp(rng.uniform(np.log(0.03), np.log(0.2))) * stretch**0.5
+    waves = sum(
+        rng.uniform(0, 0.3) * np.sin(k * angle + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 5)
+    )
+    inside = np.hypot(along, across) < radius * (1 + waves)
+    kind = rng.integers(3)
+    if kind == 0:
+        top, left = (
+            rng.integers(0, other.shape[0] - size + 1, 2) if other.shape[0] > size else (0, 0)
+        )
+        content = other[top : top + size, left : left + size].astype(np.float32)
+    elif kind == 1:
+        content = np.broadcast_to(rng.uniform(0, 255, 3).astype(np.float32), image.shape)
+    else:
+        content = image * np.float32(np.exp(rng.choice([-1, 1]) * rng.uniform(0.4, 1.2)))
+    opacity = rng.uniform(0.5, 1.0) * inside[..., None]
+    mixed = image + opacity * (np.clip(content, 0, 255) - image)
+    return np.clip(mixed + 0.5, 0, 255).astype(np.uint8), inside.astype(np.float32)
 
 
 def _place(

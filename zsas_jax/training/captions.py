@@ -7,6 +7,7 @@ import numpy as np
 
 from zsas_jax.data import synthetic
 from zsas_jax.prompting import text as prompts
+from zsas_jax.training.augment import FOREIGN_PATCH
 
 # Words that stand for a part whose category is not known.
 GENERIC_WORDS = ("object", "surface", "part", "texture", "material", "product", "item")
@@ -25,8 +26,11 @@ def for_training(
     With probability `unknown_word` the last two name a generic or made-up category instead, so
     that the state words carry the meaning where the category was never seen.
     """
-    caption = synthetic.caption(rng, class_name, None if defect == "good" else defect)
     words = prompts.words(class_name)
+    if defect == FOREIGN_PATCH:
+        caption = _compose(rng, prompts.ABNORMAL_STATES, words)
+    else:
+        caption = synthetic.caption(rng, class_name, None if defect == "good" else defect)
     if rng.random() < unknown_word:
         words = _any_word(rng)
     pair = [

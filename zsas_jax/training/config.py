@@ -26,6 +26,9 @@ class DataConfig:
     """Smallest side of a random square crop, as a fraction of the picture's side."""
     defect_crop: float = 0.5
     """Share of the crops of defective pictures that are placed over the defect."""
+    foreign_patch: float = 0.0
+    """Share of samples that get a patch of another picture, colour or brightness pasted in, as an
+    anomaly with its exact mask."""
     full_picture: float = 0.3
     """Share of samples that are not cropped."""
     grey: float = 0.2
@@ -55,11 +58,8 @@ class ClipTaskConfig:
     """Weight of the image against its own category's normal and abnormal sentences."""
     region_weight: float = 1.0
     """Weight of the same for every patch, against the mask (region-text contrast)."""
-    auxiliary_layers: tuple[int, ...] = ()
-    """Blocks (1-based) whose patch tokens also tell anomalous regions through a linear head of
-    their own, which is thrown away afterwards: those that UMCI will read."""
     auxiliary_weight: float = 1.0
-    """Weight of that term, for each of these blocks."""
+    """Weight of the anomaly loss of a UMCI that is trained along, where the config has one."""
     unknown_word: float = 0.3
     """Share of sentences whose category is replaced by a generic or made-up word."""
     text_steps: int = 300
@@ -93,10 +93,17 @@ class UmciTaskConfig:
     stage_weights: tuple[float, ...] = (0.1, 0.1, 0.1, 0.7)
     focal_gamma: float = 2.0
     dice_smooth: float = 1.0
+    dice_over: Literal["image", "batch"] = "image"
+    """Whether each picture or the whole batch is one Dice term. Not specified by the paper; with
+    "image" a false alarm in a good picture costs so much that a network trained from nothing
+    learns to find nothing."""
     loss_resolution: Literal["input", "grid"] = "input"
     """Where the loss is taken; not specified by the paper (its "N = H x W" suggests the grid)."""
     unknown_word: float = 0.3
     """Share of samples prompted with "object" instead of their category."""
+    calibration_per_class: int = 0
+    """Pictures of each training class on which the verdict thresholds are chosen at the end; 0
+    keeps those of the config."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,17 +50,48 @@ def umci_loss(
     stage_weights: tuple[float, ...],
     gamma: float = 2.0,
     smooth: float = 1.0,
+    dice_over: str = "image",
 ) -> Float[Array, ""]:
     """Sum over stages of weight x (focal + dice) (ClipSAM Eq. 12), mean over the batch.
 
-    The logits are upsampled to the masks' resolution, so that small defects count.
+    The logits are upsampled to the masks' resolution, so that small defects count. `dice_over`
+    "batch" takes the whole batch as one picture in the Dice loss.
     """
     logits = upsample(logits.astype(jnp.float32), (masks.shape[-2], masks.shape[-1]))
     log_p = jax.nn.log_softmax(logits, axis=-1)
     targets = jnp.broadcast_to(masks[:, None], log_p.shape[:-1])
     loss = focal_loss(log_p, targets, gamma)
-    loss += dice_loss(jnp.exp(log_p[..., 1]), targets, smooth)
+    p = jnp.exp(log_p[..., 1])
+    if dice_over == "batch":
+        # [B, n, h, w] -> [n, B h, w]: one tall picture for each stage.
+        p, targets = (
+            jnp.swapaxes(x, 0, 1).reshape(x.shape[1], -1, x.shape[-1]) for x in (p, targets)
+        )
+    loss += dice_loss(p, targets, smooth)
     return jnp.mean(loss @ jnp.asarray(stage_weights, jnp.float32))
+
+
+def balanced_cross_entropy(
+    logits: Float[Array, "b h w 2"], shares: Float[Array, "b h w"], clear: float = 0.25
+) -> Float[Array, ""]:
+    """Cross-entropy in which the batch's anomalous and normal patches weigh the same.
+
+    Few patches are anomalous; with equal weights for patches (or with a Dice loss, which punishes
+    any false alarm in a good picture) a fresh network learns to call everything normal.
+
+    Args:
+        logits: channel 0 normal, 1 abnormal.
+        shares: anomalous share of each patch; between 0 and `clear` a patch does not count.
+        clear: share from which a patch is anomalous.
+    """
+    log_p = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+    anomalous = (shares >= clear).astype(jnp.float32)
+    normal = (shares == 0).astype(jnp.float32)
+
+    def mean(weights: Array, channel: int) -> Array:
+        return -(weights * log_p[..., channel]).sum() / jnp.maximum(weights.sum(), 1)
+
+    return (mean(anomalous, 1) + mean(normal, 0)) / 2
 
 
 def contrastive_loss(

@@ -24,6 +24,7 @@ from zsas_jax.prompting.text import encode_text
 from zsas_jax.sam import Sam
 from zsas_jax.training import captions, losses
 from zsas_jax.training.augment import augment
+from zsas_jax.training.calibration import calibrate
 from zsas_jax.training.config import OptimizerConfig, TrainConfig
 from zsas_jax.training.loop import Batch, Scalars, Task, make_optimizer
 from zsas_jax.training.sam import align_positions, sam_loss, sam_sample
@@ -54,21 +55,18 @@ def _clip_task(config: TrainConfig) -> Task:
     grid = size // config.clip.patch_size
     weights = config.clip_task
     start = _load_all(config.init).model
-    clip = start.clip
-    if clip is None:
+    start.sam = None
+    if start.clip is None:
         clip = Clip(config.clip, rngs=nnx.Rngs(config.seed))
-        clip = separate_states(clip, tokenizer, config)
-    layers = (*weights.auxiliary_layers, config.clip.vision_layers)
-    heads = nnx.List(
-        [
-            nnx.Linear(config.clip.vision_width, 2, rngs=nnx.Rngs(config.seed))
-            for _ in weights.auxiliary_layers
-        ]
-    )
-    graphdef, params, frozen = nnx.split((clip, heads), nnx.Param, ...)
+        start.clip = separate_states(clip, tokenizer, config)
+    # Trained along, so that the patch tokens carry what UMCI needs; UMCI's own training starts
+    # from it.
+    if start.umci is None and config.umci is not None:
+        start.umci = Umci(config.umci, rngs=nnx.Rngs(config.seed))
+    layers = (*(config.umci.layers if config.umci else ()), config.clip.vision_layers)
+    graphdef, params, frozen = nnx.split(start, nnx.Param, ...)
 
-    def sample(item: dict[str, Any], rng: np.random.Generator) -> Batch:
-        view = augment(item, rng, size, config.data)
+    def sample(view: dict[str, Any], rng: np.random.Generator) -> Batch:
         texts = captions.for_training(rng, view["class_name"], view["defect"], weights.unknown_word)
         return {
             "image": view["image"],
@@ -79,7 +77,9 @@ def _clip_task(config: TrainConfig) -> Task:
         }
 
     def loss(params, frozen, batch: Batch, key: jax.Array) -> tuple[jax.Array, Scalars]:
-        clip, heads = nnx.merge(graphdef, params, frozen)
+        model = nnx.merge(graphdef, params, frozen)
+        clip = model.clip
+        assert clip is not None
         pixels = normalize(batch["image"], *_clip_statistics(clip.config))
         image = clip_network.encode_image(clip, pixels, layers)
         count = batch["tokens"].shape[1]
@@ -91,32 +91,34 @@ def _clip_task(config: TrainConfig) -> Task:
         states = jax.nn.log_softmax(scale * jnp.einsum("bd,bsd->bs", features, text[:, 1:]))
         state = -jnp.mean(jnp.take_along_axis(states, batch["label"][:, None], axis=1))
 
-        # Quarter the picture's resolution: fine enough for the mask, cheap enough for every step.
-        masks = (_mean_pool(batch["mask"], 4) > 0.3).astype(jnp.float32)
+        shares = _mean_pool(batch["mask"], clip.config.patch_size)
 
         def region_loss(logits: Array) -> Array:
-            return losses.umci_loss(logits.reshape(-1, 1, grid, grid, 2), masks, (1.0,))
+            return losses.balanced_cross_entropy(logits.reshape(-1, grid, grid, 2), shares)
 
         patches = _unit(clip_network.project_patches(clip, image.patch_tokens[-1]))
         region = region_loss(scale * jnp.einsum("bpd,bsd->bps", patches, text[:, 1:]))
-        pairs = list(zip(heads, image.patch_tokens[:-1], strict=True))
-        auxiliary = sum((region_loss(head(tokens)) for head, tokens in pairs), jnp.zeros(()))
+        auxiliary = jnp.zeros(())
+        if model.umci is not None:
+            logits = model.umci(image.patch_tokens[:-1], (grid, grid), text[:, 1:])
+            stages = jnp.moveaxis(logits, 1, 0)
+            auxiliary = jax.vmap(losses.balanced_cross_entropy, (0, None))(stages, shares).mean()
         total = contrast + weights.state_weight * state + weights.region_weight * region
         total += weights.auxiliary_weight * auxiliary
         return total, {
             "contrast": contrast,
             "state": state,
             "region": region,
-            "auxiliary": auxiliary / max(len(pairs), 1),
+            "auxiliary": auxiliary,
             "accuracy": jnp.mean((states[:, 1] > states[:, 0]) == (batch["label"] > 0)),
             "scale": scale,
         }
 
     def export(params) -> Bundle:
-        start.clip = nnx.merge(graphdef, params, frozen)[0]
-        return Bundle(start, tokenizer, Config(clip=config.clip, pipeline=config.pipeline))
+        parts = Config(clip=config.clip, umci=config.umci, pipeline=config.pipeline)
+        return Bundle(nnx.merge(graphdef, params, frozen), tokenizer, parts)
 
-    return Task(params, frozen, loss, _dataset(config, sample), export)
+    return Task(params, frozen, loss, _dataset(config, size, sample), export)
 
 
 def separate_states(clip: Clip, tokenizer: Tokenizer, config: TrainConfig) -> Clip:
@@ -154,8 +156,8 @@ def _sam_task(config: TrainConfig) -> Task:
         align_positions(sam)
     graphdef, params, frozen = nnx.split(sam, nnx.Param, ...)
 
-    def sample(item: dict[str, Any], rng: np.random.Generator) -> Batch:
-        return sam_sample(augment(item, rng, size, config.data), rng, config.sam_task)
+    def sample(view: dict[str, Any], rng: np.random.Generator) -> Batch:
+        return sam_sample(view, rng, config.sam_task)
 
     def loss(params, frozen, batch: Batch, key: jax.Array) -> tuple[jax.Array, Scalars]:
         sam = nnx.merge(graphdef, params, frozen)
@@ -166,7 +168,7 @@ def _sam_task(config: TrainConfig) -> Task:
         start.sam = nnx.merge(graphdef, params, frozen)
         return Bundle(start, None, Config(sam=config.sam, pipeline=config.pipeline))
 
-    return Task(params, frozen, loss, _dataset(config, sample), export)
+    return Task(params, frozen, loss, _dataset(config, size, sample), export)
 
 
 def _umci_task(config: TrainConfig) -> Task:
@@ -187,8 +189,7 @@ def _umci_task(config: TrainConfig) -> Task:
     frozen = {"clip": start.model.clip, "buffers": buffers, "text": text}
     index = {name: number for number, name in enumerate(classes)}
 
-    def sample(item: dict[str, Any], rng: np.random.Generator) -> Batch:
-        view = augment(item, rng, size, config.data)
+    def sample(view: dict[str, Any], rng: np.random.Generator) -> Batch:
         known = rng.random() >= config.umci_task.unknown_word
         category = index[view["class_name"]] if known else len(index)
         return {"image": view["image"], "mask": view["mask"], "category": np.int32(category)}
@@ -207,15 +208,17 @@ def _umci_task(config: TrainConfig) -> Task:
         masks = (masks > 0.5).astype(jnp.float32)
         task = config.umci_task
         value = losses.umci_loss(
-            logits, masks, task.stage_weights, task.focal_gamma, task.dice_smooth
+            logits, masks, task.stage_weights, task.focal_gamma, task.dice_smooth, task.dice_over
         )
         return value, {}
 
     def export(params) -> Bundle:
         start.model.umci = nnx.merge(graphdef, params, buffers)
-        return Bundle(start.model, start.tokenizer, parts)
+        bundle = Bundle(start.model, start.tokenizer, parts)
+        per_class = config.umci_task.calibration_per_class
+        return calibrate(bundle, per_class=per_class) if per_class else bundle
 
-    return Task(params, frozen, loss, _dataset(config, sample), export)
+    return Task(params, frozen, loss, _dataset(config, size, sample), export)
 
 
 def _load_all(directories: tuple[str, ...]) -> Bundle:
@@ -232,8 +235,9 @@ def _load_all(directories: tuple[str, ...]) -> Bundle:
 
 
 def _dataset(
-    config: TrainConfig, sample: Callable[[dict[str, Any], np.random.Generator], Batch]
+    config: TrainConfig, size: int, sample: Callable[[dict[str, Any], np.random.Generator], Batch]
 ) -> grain.IterDataset:
+    """Endless batches of random views of the pool at `size` x `size`, through `sample`."""
     data = config.data
     pool = open_pool(
         data.cache_dir,
@@ -242,12 +246,17 @@ def _dataset(
         seed=data.seed,
         workers=data.workers,
     )
+
+    def view(item: dict[str, Any], rng: np.random.Generator) -> Batch:
+        other = pool[int(rng.integers(len(pool)))]["image"]
+        return sample(augment(item, rng, size, data, other), rng)
+
     batches = (
         grain.MapDataset.source(pool)
         .seed(config.seed)
         .shuffle()
         .repeat()
-        .random_map(sample)
+        .random_map(view)
         .batch(config.batch_size, drop_remainder=True)
     )
     return batches.to_iter_dataset(grain.ReadOptions(data.workers, 4))
