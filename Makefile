@@ -31,7 +31,7 @@ demo: $(VENV)/.core
 	$(BIN)/python evaluate.py --overwrite
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --durations=10
 
 test-full: $(VENV)/.test
 	$(BIN)/python -m pytest -m full --durations=10

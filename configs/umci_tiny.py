@@ -11,7 +11,7 @@ LAYERS = (2, 3, 5, 6)
 
 CONFIG = TrainConfig(
     task="umci",
-    steps=600,
+    steps=400,
     batch_size=8,
     init=("runs/clip_tiny/model", "runs/sam_tiny/model"),
     umci=UmciConfig(width=96, text_dim=96, hidden_dim=64, layers=LAYERS),

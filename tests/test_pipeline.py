@@ -303,7 +303,9 @@ def test_the_rough_map_is_differentiable_in_umci(model):
     gradient = jax.grad(loss)(state)
     for path, leaf in jax.tree.leaves_with_path(gradient):
         assert np.isfinite(leaf).all(), jax.tree_util.keystr(path)
-        assert np.abs(leaf).max() > 0, jax.tree_util.keystr(path)
+        # A key's bias shifts all scores of a softmax alike.
+        if "['text_key']['bias']" not in jax.tree_util.keystr(path):
+            assert np.abs(leaf).max() > 0, jax.tree_util.keystr(path)
 
 
 @pytest.mark.parametrize("method", ALL)

@@ -29,7 +29,16 @@ decode = jax.jit(zsam.decode_masks, static_argnames="multimask")
 
 @pytest.fixture(scope="module")
 def sam():
-    return zsam.Sam(CONFIG, rngs=nnx.Rngs(0))
+    # Noise instead of the initialisers: nothing is zero, and nothing has to be compiled.
+    abstract = nnx.eval_shape(lambda: zsam.Sam(CONFIG, rngs=nnx.Rngs(0)))
+    graph, state = nnx.split(abstract)
+    random = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        noise = random.normal(size=leaf.shape) / max(np.prod(leaf.shape[:-1]), 1) ** 0.5
+        return jnp.asarray(noise + ("scale" in jax.tree_util.keystr(path)), leaf.dtype)
+
+    return nnx.merge(graph, jax.tree_util.tree_map_with_path(fill, state))
 
 
 @pytest.fixture(scope="module")

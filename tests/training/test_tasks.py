@@ -1,7 +1,5 @@
 """Training samples and one step of every task on a pool of two pictures."""
 
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ from zsas_jax.errors import ConfigError
 from zsas_jax.sam.config import SamConfig
 from zsas_jax.training import captions
 from zsas_jax.training.augment import augment
-from zsas_jax.training.config import DataConfig, SamTaskConfig, TrainConfig
+from zsas_jax.training.config import DataConfig, SamTaskConfig, TrainConfig, UmciTaskConfig
 from zsas_jax.training.loop import train
 from zsas_jax.training.sam import sam_sample
 from zsas_jax.training.tasks import make_task
@@ -36,11 +34,12 @@ SAM = SamConfig(
     image_size=64,
     patch_size=16,
     width=8,
-    depth=2,
+    depth=1,
     heads=2,
-    global_attn_indexes=(1,),
+    global_attn_indexes=(0,),
     window_size=3,
     out_chans=8,
+    decoder_depth=1,
     decoder_heads=2,
     decoder_mlp_dim=8,
     iou_head_hidden=8,
@@ -54,18 +53,18 @@ def data(tmp_path_factory):
 
 
 def _config(task, data, **changes):
-    config = TrainConfig(
-        task=task,
-        steps=2,
-        batch_size=2,
-        clip=CLIP,
-        sam=SAM,
-        umci=UmciConfig(width=8, text_dim=8, hidden_dim=8, layers=(1, 2)),
-        data=data,
-        pipeline=PipelineConfig(clip_image_size=32),
-        log_every=1,
-    )
-    return dataclasses.replace(config, **changes)
+    settings = {
+        "task": task,
+        "steps": 2,
+        "batch_size": 2,
+        "clip": CLIP,
+        "sam": SAM,
+        "umci": UmciConfig(width=8, text_dim=8, hidden_dim=8, layers=(1, 2)),
+        "data": data,
+        "pipeline": PipelineConfig(clip_image_size=32),
+        "log_every": 1,
+    }
+    return TrainConfig(**{**settings, **changes})
 
 
 def test_every_task_trains_and_umci_takes_over_the_other_networks(data, tmp_path):
@@ -78,7 +77,8 @@ def test_every_task_trains_and_umci_takes_over_the_other_networks(data, tmp_path
         after = jax.tree.leaves(getattr(load(saved[name]).model, name))
         changed = [not np.array_equal(a, b) for a, b in zip(before, after, strict=False)]
         assert np.mean(changed) > 0.9
-    config = _config("umci", data, init=(str(saved["clip"]), str(saved["sam"])))
+    stages = UmciTaskConfig(stage_weights=(0.5, 0.5))
+    config = _config("umci", data, init=(str(saved["clip"]), str(saved["sam"])), umci_task=stages)
     bundle = load(train(config, make_task(config), tmp_path / "umci"))
     assert bundle.config.clip == CLIP
     assert bundle.config.sam == SAM
@@ -90,9 +90,32 @@ def test_every_task_trains_and_umci_takes_over_the_other_networks(data, tmp_path
             np.testing.assert_array_equal(a, b)
 
 
-def test_umci_without_a_clip_is_one_sentence(data):
+def test_umci_without_a_clip_or_with_other_stages_is_one_sentence(data):
+    stages = UmciTaskConfig(stage_weights=(0.5, 0.5))
     with pytest.raises(ConfigError, match="needs a CLIP"):
-        make_task(_config("umci", data))
+        make_task(_config("umci", data, umci_task=stages))
+    with pytest.raises(ConfigError, match="4 stage weights for a UMCI of 2 stages"):
+        _config("umci", data)
+
+
+def test_pasted_patches_are_anomalous_where_the_picture_changed():
+    sample = {
+        "image": np.full((64, 64, 3), 100, np.uint8),
+        "mask": np.zeros((64, 64), bool),
+        "segments": np.zeros((64, 64), np.uint8),
+        "class_name": "wood",
+        "defect": "good",
+    }
+    config = DataConfig(full_picture=1.0, foreign_patch=1.0, grey=1.0)
+    rng = np.random.default_rng(3)
+    other = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    for _ in range(10):
+        view = augment(sample, rng, 64, config, other)
+        background = view["image"][view["mask"] == 0]
+        assert view["defect"] == "contrasting_patch"
+        assert len(np.unique(background, axis=0)) == 1
+        assert 0 < view["mask"].mean() < 0.9
+        assert len(captions.for_training(rng, "wood", view["defect"], 0.0)) == 3
 
 
 def test_crops_that_miss_the_defect_are_good():

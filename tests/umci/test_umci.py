@@ -160,7 +160,9 @@ def test_every_parameter_matters():
         return (anomaly_probability(model, tokens, (5, 6), jnp.asarray(text)) * weights).sum()
 
     for path, leaf in jax.tree.leaves_with_path(jax.jit(jax.grad(loss))(umci)):
-        assert np.abs(leaf).max() > 0, jax.tree_util.keystr(path)
+        # A key's bias shifts all scores of a softmax alike.
+        if not jax.tree_util.keystr(path).endswith(".text_key.bias.value"):
+            assert np.abs(leaf).max() > 0, jax.tree_util.keystr(path)
 
 
 def test_works_in_bfloat16():

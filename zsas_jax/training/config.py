@@ -135,5 +135,11 @@ class TrainConfig:
         for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 1")
+        weights = len(self.umci_task.stage_weights)
+        if self.task == "umci" and self.umci and weights != self.umci.num_stages:
+            raise ConfigError(
+                f"umci_task has {weights} stage weights for a UMCI of {self.umci.num_stages} "
+                "stages: expected one for each"
+            )
         if self.task != "umci" and getattr(self, self.task) is None and not self.init:
             raise ConfigError(f"task {self.task!r} has no {self.task} network in its config")
