@@ -82,19 +82,11 @@ def test_relative_positions_matter(ours):
     assert reference.relative_difference(attention(x), before) > 0.05
 
 
-def test_window_padding_is_attended_to(ours):
-    # Padded tokens are zeros after the norm, so only the bias of qkv makes them visible.
-    block = nnx.clone(ours.image_encoder.blocks[0])
-    x = jnp.asarray(noise(1, 6, 6, 48))
-    before = np.asarray(block(x))
-    bias = block.attn.qkv.bias[...]
-    block.attn.qkv.bias[...] = bias.at[96:].add(1.0)  # values
-    change = np.asarray(block(x)) - before
-    # In a whole window every query averages the same shift; so it does where padding is attended.
-    assert np.abs(change).min() > 0
-    masked = image_encoder.window_partition(jnp.ones((1, 6, 6, 1)), 4)
-    assert masked.shape == (4, 4, 4, 1)
-    assert masked.sum() == 36
+def test_windows_are_padded_with_zeros():
+    windows = image_encoder.window_partition(jnp.ones((1, 6, 6, 1)), 4)
+    assert windows.shape == (4, 4, 4, 1)
+    assert windows.sum() == 36
+    assert windows[3, 2:].sum() == 0
 
 
 def test_neck(ours, theirs):
