@@ -17,15 +17,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     args, overrides = parser.parse_known_args(argv)
 
-    from zsas_jax.cli.common import enable_compilation_cache, exit_on_error, load_config_file
+    from zsas_jax.cli.common import (
+        enable_compilation_cache,
+        exit_on_error,
+        load_config_file,
+        parse_arguments,
+    )
 
     with exit_on_error() as outcome:
-        import tyro
-
         from zsas_jax.training.config import TrainConfig
 
         config = load_config_file(args.config, TrainConfig)
-        config = tyro.cli(TrainConfig, default=config, args=overrides, prog="train.py")
+        config = parse_arguments(TrainConfig, overrides, config, "train.py", __doc__ or "")
         enable_compilation_cache()
 
         from zsas_jax.training.loop import train

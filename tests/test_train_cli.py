@@ -1,0 +1,42 @@
+"""train.py's command line: bad input is one sentence and exit code 2."""
+
+import pathlib
+import runpy
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def main():
+    return runpy.run_path(str(ROOT / "train.py"))["main"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config", "configs/nope.py"], "configs/nope.py was not found"),
+        (["--optimizer.lerning-rate", "3"], "did you mean --optimizer.learning-rate"),
+        (["--steps", "0"], "steps is 0: expected at least 1"),
+        (["--resume"], "no run to resume"),
+    ],
+)
+def test_bad_input_is_one_sentence(main, capsys, tmp_path, arguments, message):
+    if "--config" not in arguments:
+        arguments = ["--config", str(ROOT / "configs" / "sam_tiny.py"), *arguments]
+    arguments += ["--data.pictures", "2", "--data.size", "64", "--data.workers", "1"]
+    arguments += ["--data.cache-dir", str(tmp_path), "--output-dir", str(tmp_path / "run")]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert message in error
+
+
+@pytest.mark.parametrize("name", ["clip_tiny", "sam_tiny", "umci_tiny"])
+def test_every_config_builds(name):
+    from zsas_jax.cli.common import load_config_file
+    from zsas_jax.training.config import TrainConfig
+
+    config = load_config_file(ROOT / "configs" / f"{name}.py", TrainConfig)
+    assert name.startswith(config.task)
