@@ -66,6 +66,9 @@ def save(path: str | os.PathLike[str], bundle: Bundle, *, overwrite: bool = Fals
     part.mkdir(parents=True)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(part / "params", nnx.to_pure_dict(nnx.state(bundle.model)))
+    # Orbax notes the absolute path here, which would tell where the checkpoint was made.
+    for mark in part.rglob("commit_success.txt"):
+        mark.write_text("complete\n")
     if bundle.tokenizer is not None:
         bundle.tokenizer.save(part)
     text = json.dumps({"format": FORMAT, "config": bundle.config.to_dict()}, indent=1)
