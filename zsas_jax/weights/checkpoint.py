@@ -138,20 +138,42 @@ def load(
 
     params = jax.tree.map(lambda leaf: target(leaf, dtype), params)
     state = nnx.merge_state(params, jax.tree.map(target, buffers))
-    try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            restored = checkpointer.restore(
-                directory.absolute() / "params", nnx.to_pure_dict(state)
-            )
-    except (ValueError, KeyError, OSError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise CheckpointError(
-            f"{directory / 'params'} does not hold the parameters that its config.json "
-            f"describes: {reason}"
-        ) from error
+    restored = _restore(directory.absolute() / "params", nnx.to_pure_dict(state))
     nnx.replace_by_pure_dict(state, restored)
     tokenizer = load_tokenizer(directory, config.clip.context_length) if config.clip else None
     return Bundle(nnx.merge(graphdef, state), tokenizer, config)
+
+
+def _restore(params: pathlib.Path, target: Any) -> Any:
+    """The stored arrays, after a look at their names and shapes: Orbax reads all at once, and
+    would report every array that was on its way when one does not fit.
+    """
+
+    def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+        leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+        return {
+            ".".join(str(getattr(key, "key", key)) for key in path): tuple(leaf.shape)
+            for path, leaf in leaves
+        }
+
+    described = f"{params} does not hold the parameters that its config.json describes"
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            found = shapes(checkpointer.metadata(params).item_metadata.tree)  # pyright: ignore
+            expected = shapes(target)
+            different = [name for name in expected if found.get(name) != expected[name]]
+            different += [name for name in found if name not in expected]
+            if different:
+                name = different[0]
+                raise CheckpointError(
+                    f"{described}: {len(different)} differ, first {name}, found "
+                    f"{found.get(name)}, expected {expected.get(name)}"
+                )
+            return checkpointer.restore(params, target)
+    except (ValueError, KeyError, OSError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{described}: {str(error).splitlines()[0][:200]}") from error
 
 
 def _check_files(directory: pathlib.Path) -> None:
