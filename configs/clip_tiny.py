@@ -26,14 +26,19 @@ UMCI = UmciConfig(width=96, text_dim=96, hidden_dim=64, layers=(2, 3, 5, 6))
 
 CONFIG = TrainConfig(
     task="clip",
-    steps=2100,
+    steps=4000,
     batch_size=16,
     clip=CLIP,
     umci=UMCI,
     clip_task=ClipTaskConfig(state_weight=1.0, region_weight=1.0, auxiliary_weight=4.0),
     data=DataConfig(crop_min=0.3, full_picture=0.1, foreign_patch=0.5),
     optimizer=OptimizerConfig(
-        learning_rate=1.5e-3, weight_decay=0.05, b2=0.98, warmup_steps=100, schedule="cosine"
+        algorithm="muon",
+        learning_rate=2e-3,
+        weight_decay=0.02,
+        b2=0.98,
+        warmup_steps=100,
+        schedule="cosine",
     ),
     pipeline=PipelineConfig(method="clip", rough="similarity", clip_image_size=192),
 )

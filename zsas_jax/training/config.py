@@ -41,6 +41,9 @@ class DataConfig:
 class OptimizerConfig:
     """AdamW with warm-up and cosine decay (ClipSAM 4.1: AdamW, learning rate 1e-4, no schedule)."""
 
+    algorithm: Literal["adamw", "muon"] = "adamw"
+    """"muon" orthogonalises the updates of matrices (Jordan et al. 2024) and learns small networks
+    from nothing in fewer steps."""
     learning_rate: float = 1e-4
     weight_decay: float = 0.01
     b2: float = 0.999
@@ -65,6 +68,9 @@ class ClipTaskConfig:
     text_steps: int = 300
     """Steps in which the text tower first learns, alone, to tell classes and states apart: while
     both states have the same text feature, no picture can be told which one it shows."""
+    view_size: int = 0
+    """Side of the training views in pixels; 0 is the CLIP's own `image_size`. A second, short run
+    at the size the pipeline uses teaches the image tower its longer reach."""
     vocab_captions: int = 4000
     """Captions on which the tokenizer is trained."""
 

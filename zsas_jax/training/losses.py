@@ -72,7 +72,7 @@ def umci_loss(
 
 
 def balanced_cross_entropy(
-    logits: Float[Array, "b h w 2"], shares: Float[Array, "b h w"], clear: float = 0.25
+    logits: Float[Array, "b h w 2"], shares: Float[Array, "b h w"], clear: float = 0.15
 ) -> Float[Array, ""]:
     """Cross-entropy in which the batch's anomalous and normal patches weigh the same.
 

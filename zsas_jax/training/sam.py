@@ -19,24 +19,6 @@ CORRECTIONS = 1
 _SMALLEST = 24  # pixels of a segment that can be a target
 
 
-def align_positions(sam: Sam) -> None:
-    """Makes queries and keys of fresh cross-attentions equal functions of position.
-
-    A click then attends to the image around it from the first step on, which training would
-    otherwise have to find; SAM's own initialisation is not published.
-    """
-    transformer = sam.mask_decoder.transformer
-    for layer in [*transformer.layers, transformer]:
-        for name in (
-            "cross_attn_token_to_image",
-            "cross_attn_image_to_token",
-            "final_attn_token_to_image",
-        ):
-            attention = getattr(layer, name, None)
-            if attention is not None:
-                attention.k_proj.kernel[...] = jnp.copy(attention.q_proj.kernel[...])
-
-
 def sam_sample(
     view: dict[str, Any], rng: np.random.Generator, config: SamTaskConfig
 ) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ from zsas_jax import clip as clip_network
 from zsas_jax.clip import Clip
 from zsas_jax.clip.tokenizer import Tokenizer, train_tokenizer
 from zsas_jax.config import Config
-from zsas_jax.data.pool import open_pool
+from zsas_jax.data.pool import Pool, open_pool
 from zsas_jax.errors import ConfigError
 from zsas_jax.model import Model
 from zsas_jax.prompting.text import encode_text
@@ -25,9 +25,10 @@ from zsas_jax.sam import Sam
 from zsas_jax.training import captions, losses
 from zsas_jax.training.augment import augment
 from zsas_jax.training.calibration import calibrate
-from zsas_jax.training.config import OptimizerConfig, TrainConfig
+from zsas_jax.training.config import DataConfig, OptimizerConfig, TrainConfig
+from zsas_jax.training.initialization import initialize_clip, initialize_sam
 from zsas_jax.training.loop import Batch, Scalars, Task, make_optimizer
-from zsas_jax.training.sam import align_positions, sam_loss, sam_sample
+from zsas_jax.training.sam import sam_loss, sam_sample
 from zsas_jax.umci import Umci
 from zsas_jax.weights.checkpoint import Bundle, load
 
@@ -46,18 +47,19 @@ def normalize(
 
 def _clip_task(config: TrainConfig) -> Task:
     assert config.clip is not None
-    tokenizer = train_tokenizer(
-        captions.corpus(config.clip_task.vocab_captions, config.seed),
+    size = config.clip_task.view_size or config.clip.image_size
+    grid = size // config.clip.patch_size
+    weights = config.clip_task
+    start, tokenizer, _ = _load_all(config.init)
+    start.sam = None
+    tokenizer = tokenizer or train_tokenizer(
+        captions.corpus(weights.vocab_captions, config.seed),
         config.clip.vocab_size,
         config.clip.context_length,
     )
-    size = config.clip.image_size
-    grid = size // config.clip.patch_size
-    weights = config.clip_task
-    start = _load_all(config.init).model
-    start.sam = None
     if start.clip is None:
         clip = Clip(config.clip, rngs=nnx.Rngs(config.seed))
+        initialize_clip(clip, _some_images(config.data), config.seed)
         start.clip = separate_states(clip, tokenizer, config)
     # Trained along, so that the patch tokens carry what UMCI needs; UMCI's own training starts
     # from it.
@@ -153,7 +155,7 @@ def _sam_task(config: TrainConfig) -> Task:
     sam = start.sam
     if sam is None:
         sam = Sam(config.sam, rngs=nnx.Rngs(config.seed))
-        align_positions(sam)
+        initialize_sam(sam, _some_images(config.data), config.seed)
     graphdef, params, frozen = nnx.split(sam, nnx.Param, ...)
 
     def sample(view: dict[str, Any], rng: np.random.Generator) -> Batch:
@@ -238,14 +240,7 @@ def _dataset(
     config: TrainConfig, size: int, sample: Callable[[dict[str, Any], np.random.Generator], Batch]
 ) -> grain.IterDataset:
     """Endless batches of random views of the pool at `size` x `size`, through `sample`."""
-    data = config.data
-    pool = open_pool(
-        data.cache_dir,
-        pictures=data.pictures,
-        size=data.size,
-        seed=data.seed,
-        workers=data.workers,
-    )
+    data, pool = config.data, _pool(config.data)
 
     def view(item: dict[str, Any], rng: np.random.Generator) -> Batch:
         other = pool[int(rng.integers(len(pool)))]["image"]
@@ -260,6 +255,21 @@ def _dataset(
         .batch(config.batch_size, drop_remainder=True)
     )
     return batches.to_iter_dataset(grain.ReadOptions(data.workers, 4))
+
+
+def _pool(data: DataConfig) -> Pool:
+    return open_pool(
+        data.cache_dir,
+        pictures=data.pictures,
+        size=data.size,
+        seed=data.seed,
+        workers=data.workers,
+    )
+
+
+def _some_images(data: DataConfig, count: int = 512) -> UInt8[np.ndarray, "n h w 3"]:
+    pool = _pool(data)
+    return np.stack([pool[i]["image"] for i in range(0, len(pool), -(-len(pool) // count))])
 
 
 def _clip_statistics(config: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:

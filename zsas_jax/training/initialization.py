@@ -1,0 +1,132 @@
+"""Starting points from which small transformers learn from few pictures.
+
+Fresh vision transformers need millions of pictures to find out three things that can be given to
+them: patches differ by more than their brightness (`whitening_kernel`), neighbours matter
+(`sinusoidal_positions`), and a token is compared with those that resemble it
+(`mimetic_attention`). They start networks that are trained from nothing; converted weights never
+pass through here.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from zsas_jax.clip import Clip
+from zsas_jax.sam import Sam
+
+WHITENING_EPSILON = 1e-2
+ATTENTION_SHARES = (0.7, 0.7)
+VALUE_SHARES = (0.4, 0.4)
+
+
+def initialize_clip(clip: Clip, images: UInt8[np.ndarray, "n h w 3"], seed: int) -> None:
+    """Gives a fresh CLIP's image tower this start, for pictures like `images`."""
+    rng = np.random.default_rng(seed)
+    config, visual = clip.config, clip.visual
+    width, grid = config.vision_width, config.grid_size
+    # CLIP states its statistics for levels of 0..1.
+    mean, std = ([255 * value for value in pair] for pair in (config.pixel_mean, config.pixel_std))
+    visual.conv1.kernel[...] = whitening_kernel(images, config.patch_size, width, mean, std, rng)
+    positions = sinusoidal_positions(grid, width).reshape(-1, width)
+    visual.positional_embedding[...] = np.pad(positions, ((1, 0), (0, 0)))
+    visual.class_embedding[...] = rng.normal(size=width).astype(np.float32)
+    for block in visual.transformer.resblocks:
+        kernels = mimetic_attention(width, config.vision_heads, rng)
+        block.attn.in_proj.kernel[...], block.attn.out_proj.kernel[...] = kernels
+
+
+def initialize_sam(sam: Sam, images: UInt8[np.ndarray, "n h w 3"], seed: int) -> None:
+    """The same for a fresh SAM's image encoder; `align_positions` is its decoder's part."""
+    rng = np.random.default_rng(seed)
+    config, encoder = sam.config, sam.image_encoder
+    mean, std = list(config.pixel_mean), list(config.pixel_std)
+    kernel = whitening_kernel(images, config.patch_size, config.width, mean, std, rng)
+    encoder.patch_embed.proj.kernel[...] = kernel
+    encoder.pos_embed[...] = sinusoidal_positions(config.grid_size, config.width)[None]
+    for block in encoder.blocks:
+        kernels = mimetic_attention(config.width, config.heads, rng)
+        block.attn.qkv.kernel[...], block.attn.proj.kernel[...] = kernels
+    align_positions(sam)
+
+
+def align_positions(sam: Sam) -> None:
+    """Makes queries and keys of fresh cross-attentions equal functions of position.
+
+    A click then attends to the image around it from the first step on, which training would
+    otherwise have to find; SAM's own initialisation is not published.
+    """
+    transformer = sam.mask_decoder.transformer
+    for layer in [*transformer.layers, transformer]:
+        for name in (
+            "cross_attn_token_to_image",
+            "cross_attn_image_to_token",
+            "final_attn_token_to_image",
+        ):
+            attention = getattr(layer, name, None)
+            if attention is not None:
+                attention.k_proj.kernel[...] = np.array(attention.q_proj.kernel[...])
+
+
+def whitening_kernel(
+    images: UInt8[np.ndarray, "n h w 3"],
+    patch: int,
+    width: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "p p 3 width"]:
+    """A patch embedding whose outputs are uncorrelated on these images, with equal power.
+
+    The strongest `width` principal components of patches (pixels normalised by `mean` and `std`,
+    in levels of 0..255), each divided by its deviation, in a random rotation. Natural patches have
+    nearly all their power in their mean colour, which drowns texture in a random embedding.
+    """
+    count, height, side = images.shape[:3]
+    picks = rng.integers(0, [count, height - patch + 1, side - patch + 1], (8 * count, 3))
+    patches = np.stack([images[n, y : y + patch, x : x + patch] for n, y, x in picks])
+    values = ((patches - np.asarray(mean)) / np.asarray(std)).reshape(len(patches), -1)
+    power, axes = np.linalg.eigh(values.T @ values / len(values))
+    power, axes = power[::-1][:width], axes[:, ::-1][:, :width]
+    kernel = axes / np.sqrt(np.maximum(power, 0) + WHITENING_EPSILON)
+    if kernel.shape[1] < width:
+        kernel = np.pad(kernel, ((0, 0), (0, width - kernel.shape[1])))
+    rotation, _ = np.linalg.qr(rng.normal(size=(width, width)))
+    return (kernel @ rotation).reshape(patch, patch, 3, width).astype(np.float32)
+
+
+def sinusoidal_positions(
+    grid: int, width: int, amplitude: float = 0.7
+) -> Float[np.ndarray, "g g width"]:
+    """Sines and cosines of row and column in geometric frequencies (Vaswani et al. 2017), 2-D."""
+    frequencies = 1e4 ** -(np.arange(width // 4) / (width // 4))
+    angles = np.arange(grid)[:, None] * frequencies
+    waves = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+    rows = np.broadcast_to(waves[:, None], (grid, grid, waves.shape[1]))
+    positions = np.concatenate([rows, rows.swapaxes(0, 1)], axis=-1)
+    spare = width - positions.shape[-1]
+    return (amplitude * np.pad(positions, ((0, 0), (0, 0), (0, spare)))).astype(np.float32)
+
+
+def mimetic_attention(
+    width: int, heads: int, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "width 3*width"], Float[np.ndarray, "width width"]]:
+    """Query-key-value and output kernels [in, out] (Trockman and Kolter 2023, section 4).
+
+    Query times key is near the identity, so that a token attends to those like it; value times
+    output is near minus the identity, so that it keeps what it does not share with them.
+    """
+
+    def near_identity(shares: tuple[float, float], sign: float):
+        noise = rng.normal(size=(width, width)) / np.sqrt(width)
+        left, scale, right = np.linalg.svd(shares[0] * noise + sign * shares[1] * np.eye(width))
+        root = np.sqrt(scale)
+        return left * root, root[:, None] * right
+
+    size = width // heads
+    pairs = [near_identity(ATTENTION_SHARES, 1.0) for _ in range(heads)]
+    queries = [query[:, :size] for query, _ in pairs]
+    keys = [key.T[:, :size] for _, key in pairs]
+    value, output = near_identity(VALUE_SHARES, -1.0)
+    kernel = np.concatenate([*queries, *keys, value], axis=1)
+    return kernel.astype(np.float32), output.astype(np.float32)
