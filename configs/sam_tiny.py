@@ -22,12 +22,17 @@ SAM = SamConfig(
 
 CONFIG = TrainConfig(
     task="sam",
-    steps=3600,
+    steps=4500,
     batch_size=8,
     sam=SAM,
     data=DataConfig(crop_min=0.3, full_picture=0.2),
     sam_task=SamTaskConfig(prompts=4, points=11, focal_weight=5.0, defect_share=0.6),
     optimizer=OptimizerConfig(
-        learning_rate=1.5e-3, weight_decay=0.05, warmup_steps=100, schedule="cosine"
+        algorithm="muon",
+        learning_rate=1.5e-3,
+        weight_decay=0.02,
+        b2=0.98,
+        warmup_steps=100,
+        schedule="cosine",
     ),
 )

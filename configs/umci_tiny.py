@@ -5,17 +5,13 @@ python train.py --config configs/umci_tiny.py --output-dir runs/umci_tiny
 
 from zsas_jax.config import PipelineConfig
 from zsas_jax.training.config import DataConfig, OptimizerConfig, TrainConfig, UmciTaskConfig
-from zsas_jax.umci.config import UmciConfig
-
-LAYERS = (2, 3, 5, 6)
 
 CONFIG = TrainConfig(
     task="umci",
     steps=400,
     batch_size=8,
-    init=("runs/clip_tiny/model", "runs/sam_tiny/model"),
-    umci=UmciConfig(width=96, text_dim=96, hidden_dim=64, layers=LAYERS),
-    umci_task=UmciTaskConfig(dice_over="batch", calibration_per_class=6),
+    init=("runs/clip_tiny_192/model", "runs/sam_tiny/model"),
+    umci_task=UmciTaskConfig(dice_over="batch", tuning_per_class=4, calibration_per_class=6),
     data=DataConfig(crop_min=0.5, full_picture=0.5, foreign_patch=0.2),
     optimizer=OptimizerConfig(
         learning_rate=5e-4, weight_decay=0.01, warmup_steps=50, schedule="cosine"

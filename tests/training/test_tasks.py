@@ -1,5 +1,7 @@
 """Training samples and one step of every task on a pool of two pictures."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -78,7 +80,13 @@ def test_every_task_trains_and_umci_takes_over_the_other_networks(data, tmp_path
         changed = [not np.array_equal(a, b) for a, b in zip(before, after, strict=False)]
         assert np.mean(changed) > 0.9
     stages = UmciTaskConfig(stage_weights=(0.5, 0.5))
-    config = _config("umci", data, init=(str(saved["clip"]), str(saved["sam"])), umci_task=stages)
+    networks = (str(saved["clip"]), str(saved["sam"]))
+    with pytest.raises(ConfigError, match="4 stage weights for a UMCI of 2 stages"):
+        make_task(_config("umci", data, init=networks))
+    other = dataclasses.replace(SAM, depth=2)
+    with pytest.raises(ConfigError, match=r"sam in the config has other sizes than in init"):
+        make_task(_config("umci", data, init=networks, sam=other, umci_task=stages))
+    config = _config("umci", data, init=networks, umci_task=stages)
     bundle = load(train(config, make_task(config), tmp_path / "umci"))
     assert bundle.config.clip == CLIP
     assert bundle.config.sam == SAM
@@ -90,12 +98,9 @@ def test_every_task_trains_and_umci_takes_over_the_other_networks(data, tmp_path
             np.testing.assert_array_equal(a, b)
 
 
-def test_umci_without_a_clip_or_with_other_stages_is_one_sentence(data):
-    stages = UmciTaskConfig(stage_weights=(0.5, 0.5))
+def test_umci_without_a_clip_is_one_sentence(data):
     with pytest.raises(ConfigError, match="needs a CLIP"):
-        make_task(_config("umci", data, umci_task=stages))
-    with pytest.raises(ConfigError, match="4 stage weights for a UMCI of 2 stages"):
-        _config("umci", data)
+        make_task(_config("umci", data))
 
 
 def test_pasted_patches_are_anomalous_where_the_picture_changed():

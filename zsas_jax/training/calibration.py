@@ -1,34 +1,94 @@
-"""Verdict thresholds of a trained checkpoint, chosen on training classes."""
+"""A trained checkpoint's own pipeline settings, chosen on training classes alone."""
 
 import dataclasses
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
 
 from zsas_jax.data.synthetic import SyntheticSource
 from zsas_jax.metrics import evaluate_maps
-from zsas_jax.predict import predict
+from zsas_jax.predict import Prediction, predict
 from zsas_jax.weights.checkpoint import Bundle
 
+# Settings that depend on how sure of itself a network is, with what is tried for each, in order;
+# and the metrics whose mean over classes decides.
+PIXELS = ("pixel_ap", "pixel_f1_max")
+CANDIDATES: tuple[tuple[str, tuple[Any, ...], tuple[str, ...]], ...] = (
+    ("rough_threshold", (0.3, 0.4, 0.47, 0.55, 0.65, 0.75), PIXELS),
+    ("cascade_rough_weight", (0.5, 0.65, 0.8), PIXELS),
+    ("quantile", (0.95, 0.98, 0.99), PIXELS),
+    ("regions", (2, 5), PIXELS),
+    ("score_top_fraction", (0.001, 0.005, 0.02), ("image_auroc", "image_ap")),
+    ("score_map_weight", (0.5, 0.75, 0.9, 1.0), ("image_auroc", "image_ap")),
+)
 
-def calibrate(bundle: Bundle, *, per_class: int = 6, seed: int = 1) -> Bundle:
+
+def tune(bundle: Bundle, *, per_class: int, seed: int = 2) -> Bundle:
+    """Chooses the settings of `CANDIDATES` one after the other, for the checkpoint's own method.
+
+    On new pictures of the training classes and training defects; a tie keeps what was there.
+    """
+    records = _records(per_class, seed)
+    trials = [(name, value) for name, values, _ in CANDIDATES for value in values]
+    progress = tqdm(total=len(trials), desc="tuning")
+    for name, values, metrics in CANDIDATES:
+        start = getattr(bundle.config.pipeline, name)
+        scores = {}
+        for value in dict.fromkeys((start, *values)):
+            trial = _with_settings(bundle, **{name: value})
+            scores[value] = _mean_over_classes(_predict(trial, records), records, metrics)
+            progress.update(value in values)
+        bundle = _with_settings(bundle, **{name: max(scores, key=lambda value: scores[value])})
+        progress.set_postfix_str(f"{name} {getattr(bundle.config.pipeline, name)}")
+    progress.close()
+    return bundle
+
+
+def calibrate(bundle: Bundle, *, per_class: int, seed: int = 1) -> Bundle:
     """Sets `mask_threshold` and `image_threshold` to those of F1-max on training classes.
 
     New pictures of the training classes and training defects, by the checkpoint's own method.
     """
-    source = SyntheticSource(split="train", seed=seed, per_class=per_class)
-    records = [source[index] for index in range(len(source))]
-    predictions = predict(
+    records = _records(per_class, seed)
+    result = _evaluate(_predict(bundle, records), records)
+    return _with_settings(
         bundle,
-        [record["image"] for record in records],
-        categories=[record["category"] for record in records],
+        mask_threshold=float(result["pixel_f1_max_threshold"]),
+        image_threshold=float(result["image_f1_max_threshold"]),
     )
-    result = evaluate_maps(
+
+
+def _records(per_class: int, seed: int) -> list[Any]:
+    source = SyntheticSource(split="train", seed=seed, per_class=per_class)
+    return [source[index] for index in range(len(source))]
+
+
+def _predict(bundle: Bundle, records: list[Any]) -> list[Prediction]:
+    images = [record["image"] for record in records]
+    return predict(bundle, images, categories=[record["category"] for record in records])
+
+
+def _evaluate(predictions: list[Prediction], records: list[Any]) -> dict[str, Any]:
+    return evaluate_maps(
         [prediction.anomaly_map for prediction in predictions],
         [record["mask"] for record in records],
         [prediction.score for prediction in predictions],
         [record["label"] for record in records],
     )
-    pipeline = dataclasses.replace(
-        bundle.config.pipeline,
-        mask_threshold=float(result["pixel_f1_max_threshold"]),
-        image_threshold=float(result["image_f1_max_threshold"]),
-    )
+
+
+def _mean_over_classes(
+    predictions: list[Prediction], records: list[Any], metrics: tuple[str, ...]
+) -> float:
+    values = []
+    for category in dict.fromkeys(record["category"] for record in records):
+        chosen = [i for i, record in enumerate(records) if record["category"] == category]
+        result = _evaluate([predictions[i] for i in chosen], [records[i] for i in chosen])
+        values += [result[metric] for metric in metrics]
+    return float(np.mean(values))
+
+
+def _with_settings(bundle: Bundle, **settings: Any) -> Bundle:
+    pipeline = dataclasses.replace(bundle.config.pipeline, **settings)
     return bundle._replace(config=dataclasses.replace(bundle.config, pipeline=pipeline))

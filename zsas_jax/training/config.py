@@ -107,6 +107,9 @@ class UmciTaskConfig:
     """Where the loss is taken; not specified by the paper (its "N = H x W" suggests the grid)."""
     unknown_word: float = 0.3
     """Share of samples prompted with "object" instead of their category."""
+    tuning_per_class: int = 0
+    """Pictures of each training class on which the pipeline's settings for this checkpoint are
+    chosen at the end (training/calibration.py); 0 keeps those of the config."""
     calibration_per_class: int = 0
     """Pictures of each training class on which the verdict thresholds are chosen at the end; 0
     keeps those of the config."""
@@ -141,11 +144,3 @@ class TrainConfig:
         for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 1")
-        weights = len(self.umci_task.stage_weights)
-        if self.task == "umci" and self.umci and weights != self.umci.num_stages:
-            raise ConfigError(
-                f"umci_task has {weights} stage weights for a UMCI of {self.umci.num_stages} "
-                "stages: expected one for each"
-            )
-        if self.task != "umci" and getattr(self, self.task) is None and not self.init:
-            raise ConfigError(f"task {self.task!r} has no {self.task} network in its config")

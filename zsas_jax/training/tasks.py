@@ -24,7 +24,7 @@ from zsas_jax.prompting.text import encode_text
 from zsas_jax.sam import Sam
 from zsas_jax.training import captions, losses
 from zsas_jax.training.augment import augment
-from zsas_jax.training.calibration import calibrate
+from zsas_jax.training.calibration import calibrate, tune
 from zsas_jax.training.config import DataConfig, OptimizerConfig, TrainConfig
 from zsas_jax.training.initialization import initialize_clip, initialize_sam
 from zsas_jax.training.loop import Batch, Scalars, Task, make_optimizer
@@ -46,26 +46,27 @@ def normalize(
 
 
 def _clip_task(config: TrainConfig) -> Task:
-    assert config.clip is not None
-    size = config.clip_task.view_size or config.clip.image_size
-    grid = size // config.clip.patch_size
-    weights = config.clip_task
-    start, tokenizer, _ = _load_all(config.init)
+    start, tokenizer, parts = _start(config)
+    sizes, umci_sizes, weights = parts.clip, parts.umci, config.clip_task
+    if sizes is None:
+        raise ConfigError("task 'clip' has no clip sizes: expected `clip` or an `init` with a CLIP")
+    size = weights.view_size or sizes.image_size
+    grid = size // sizes.patch_size
     start.sam = None
     tokenizer = tokenizer or train_tokenizer(
         captions.corpus(weights.vocab_captions, config.seed),
-        config.clip.vocab_size,
-        config.clip.context_length,
+        sizes.vocab_size,
+        sizes.context_length,
     )
     if start.clip is None:
-        clip = Clip(config.clip, rngs=nnx.Rngs(config.seed))
+        clip = Clip(sizes, rngs=nnx.Rngs(config.seed))
         initialize_clip(clip, _some_images(config.data), config.seed)
         start.clip = separate_states(clip, tokenizer, config)
     # Trained along, so that the patch tokens carry what UMCI needs; UMCI's own training starts
     # from it.
-    if start.umci is None and config.umci is not None:
-        start.umci = Umci(config.umci, rngs=nnx.Rngs(config.seed))
-    layers = (*(config.umci.layers if config.umci else ()), config.clip.vision_layers)
+    if start.umci is None and umci_sizes is not None:
+        start.umci = Umci(umci_sizes, rngs=nnx.Rngs(config.seed))
+    layers = (*(umci_sizes.layers if umci_sizes else ()), sizes.vision_layers)
     graphdef, params, frozen = nnx.split(start, nnx.Param, ...)
 
     def sample(view: dict[str, Any], rng: np.random.Generator) -> Batch:
@@ -117,8 +118,7 @@ def _clip_task(config: TrainConfig) -> Task:
         }
 
     def export(params) -> Bundle:
-        parts = Config(clip=config.clip, umci=config.umci, pipeline=config.pipeline)
-        return Bundle(nnx.merge(graphdef, params, frozen), tokenizer, parts)
+        return _bundle(nnx.merge(graphdef, params, frozen), tokenizer, parts)
 
     return Task(params, frozen, loss, _dataset(config, size, sample), export)
 
@@ -149,12 +149,13 @@ def separate_states(clip: Clip, tokenizer: Tokenizer, config: TrainConfig) -> Cl
 
 
 def _sam_task(config: TrainConfig) -> Task:
-    assert config.sam is not None
-    size = config.sam.image_size
-    start = _load_all(config.init).model
+    start, tokenizer, parts = _start(config)
+    if parts.sam is None:
+        raise ConfigError("task 'sam' has no sam sizes: expected `sam` or an `init` with a SAM")
+    size = parts.sam.image_size
     sam = start.sam
     if sam is None:
-        sam = Sam(config.sam, rngs=nnx.Rngs(config.seed))
+        sam = Sam(parts.sam, rngs=nnx.Rngs(config.seed))
         initialize_sam(sam, _some_images(config.data), config.seed)
     graphdef, params, frozen = nnx.split(sam, nnx.Param, ...)
 
@@ -168,72 +169,91 @@ def _sam_task(config: TrainConfig) -> Task:
 
     def export(params) -> Bundle:
         start.sam = nnx.merge(graphdef, params, frozen)
-        return Bundle(start, None, Config(sam=config.sam, pipeline=config.pipeline))
+        return _bundle(start, tokenizer, parts)
 
     return Task(params, frozen, loss, _dataset(config, size, sample), export)
 
 
 def _umci_task(config: TrainConfig) -> Task:
-    start = _load_all(config.init)
-    if start.model.clip is None:
-        raise ConfigError("training UMCI needs a CLIP: expected `init` to name its checkpoint")
-    umci_config = config.umci
-    assert umci_config is not None
-    assert start.tokenizer is not None
-    parts = dataclasses.replace(start.config, umci=umci_config, pipeline=config.pipeline)
+    start, tokenizer, parts = _start(config)
+    if start.clip is None or tokenizer is None:
+        raise ConfigError("task 'umci' needs a CLIP: expected `init` to name its checkpoint")
+    if parts.umci is None:
+        raise ConfigError("task 'umci' has no umci sizes: expected `umci` or an `init` with a UMCI")
+    layers, task = parts.umci.layers, config.umci_task
+    if len(task.stage_weights) != len(layers):
+        raise ConfigError(
+            f"umci_task has {len(task.stage_weights)} stage weights for a UMCI of {len(layers)} "
+            "stages: expected one for each"
+        )
     size = config.pipeline.clip_size[0]
-    umci = start.model.umci or Umci(umci_config, rngs=nnx.Rngs(config.seed))
+    umci = start.umci or Umci(parts.umci, rngs=nnx.Rngs(config.seed))
     graphdef, params, buffers = nnx.split(umci, nnx.Param, ...)
     classes = captions.class_words()
     # The last row is the prompt of a part whose category nobody told us.
     names = [*classes.values(), "object"]
-    text = encode_text(start.model.clip, start.tokenizer, names)
-    frozen = {"clip": start.model.clip, "buffers": buffers, "text": text}
+    text = encode_text(start.clip, tokenizer, names)
+    frozen = {"clip": start.clip, "buffers": buffers, "text": text}
     index = {name: number for number, name in enumerate(classes)}
 
     def sample(view: dict[str, Any], rng: np.random.Generator) -> Batch:
-        known = rng.random() >= config.umci_task.unknown_word
+        known = rng.random() >= task.unknown_word
         category = index[view["class_name"]] if known else len(index)
         return {"image": view["image"], "mask": view["mask"], "category": np.int32(category)}
 
     def loss(params, frozen, batch: Batch, key: jax.Array) -> tuple[jax.Array, Scalars]:
         clip = frozen["clip"]
         pixels = normalize(batch["image"], *_clip_statistics(clip.config))
-        encoding = clip_network.encode_image(clip, pixels, layers=umci_config.layers)
+        encoding = clip_network.encode_image(clip, pixels, layers=layers)
         tokens = [jax.lax.stop_gradient(tokens) for tokens in encoding.patch_tokens]
         grid = size // clip.config.patch_size
         umci = nnx.merge(graphdef, params, frozen["buffers"])
         logits = umci(tokens, (grid, grid), frozen["text"][batch["category"]])
         masks = batch["mask"]
-        if config.umci_task.loss_resolution == "grid":
+        if task.loss_resolution == "grid":
             masks = _mean_pool(masks, clip.config.patch_size)
         masks = (masks > 0.5).astype(jnp.float32)
-        task = config.umci_task
         value = losses.umci_loss(
             logits, masks, task.stage_weights, task.focal_gamma, task.dice_smooth, task.dice_over
         )
         return value, {}
 
     def export(params) -> Bundle:
-        start.model.umci = nnx.merge(graphdef, params, buffers)
-        bundle = Bundle(start.model, start.tokenizer, parts)
-        per_class = config.umci_task.calibration_per_class
-        return calibrate(bundle, per_class=per_class) if per_class else bundle
+        start.umci = nnx.merge(graphdef, params, buffers)
+        bundle = _bundle(start, tokenizer, parts)
+        if task.tuning_per_class:
+            bundle = tune(bundle, per_class=task.tuning_per_class)
+        if task.calibration_per_class:
+            bundle = calibrate(bundle, per_class=task.calibration_per_class)
+        return bundle
 
     return Task(params, frozen, loss, _dataset(config, size, sample), export)
 
 
-def _load_all(directories: tuple[str, ...]) -> Bundle:
-    """One bundle of the networks of several checkpoints."""
-    model, tokenizer, parts = Model(Config(), rngs=nnx.Rngs(0)), None, Config()
-    for directory in directories:
+def _start(config: TrainConfig) -> Bundle:
+    """The networks of all checkpoints of `init`, and the sizes of these and of the fresh ones."""
+    model, tokenizer, parts = Model(Config(), rngs=nnx.Rngs(0)), None, {}
+    for directory in config.init:
         bundle = load(pathlib.Path(directory))
         tokenizer = bundle.tokenizer or tokenizer
         for name in ("clip", "sam", "umci"):
             if getattr(bundle.model, name) is not None:
                 setattr(model, name, getattr(bundle.model, name))
-                parts = dataclasses.replace(parts, **{name: getattr(bundle.config, name)})
-    return Bundle(model, tokenizer, parts)
+                parts[name] = getattr(bundle.config, name)
+    for name in ("clip", "sam", "umci"):
+        asked = getattr(config, name)
+        if asked is not None and parts.setdefault(name, asked) != asked:
+            raise ConfigError(
+                f"{name} in the config has other sizes than in init ({', '.join(config.init)}): "
+                "expected the same, or none in the config"
+            )
+    return Bundle(model, tokenizer, Config(**parts, pipeline=config.pipeline))
+
+
+def _bundle(model: Model, tokenizer: Tokenizer | None, parts: Config) -> Bundle:
+    """What is saved: the sizes of networks that are not there go."""
+    absent = {name: None for name in ("clip", "sam", "umci") if getattr(model, name) is None}
+    return Bundle(model, tokenizer, dataclasses.replace(parts, **absent))
 
 
 def _dataset(
