@@ -18,7 +18,7 @@ from zsas_jax.config import Config, PipelineConfig
 from zsas_jax.errors import ConfigError
 from zsas_jax.model import Model
 from zsas_jax.ops.layers import Buffer
-from zsas_jax.pipeline import METHODS, cast_parameters, embed_for_sam, segment
+from zsas_jax.pipeline import METHODS, cast_parameters, embed_for_sam, frames_of, segment
 from zsas_jax.sam import SamConfig
 from zsas_jax.umci import UmciConfig, anomaly_probability
 
@@ -220,7 +220,8 @@ def test_fused_map_equals_the_formula_on_upscaled_masks(model, method):
 def test_embedding_of_sam_sees_the_photo_padded_after_normalising(model):
     encode = jax.jit(sam_api.encode_image)
     images, sizes, _, _ = photos()
-    found, frames = jax.jit(embed_for_sam)(model.sam, jnp.asarray(images), jnp.asarray(sizes))
+    frames = frames_of(jnp.asarray(sizes), 64)
+    found = jax.jit(embed_for_sam)(model.sam, jnp.asarray(images), jnp.asarray(sizes), frames)
     for index, (height, width) in enumerate(map(tuple, sizes.tolist())):
         frame = sam_api.frame_size(height, width, 64)
         np.testing.assert_array_equal(frames[index], frame)
@@ -276,6 +277,24 @@ def test_an_image_without_prompts_has_half_the_rough_map(model):
     assert not out.region_valid.any()
     assert not out.point_valid.any()
     np.testing.assert_allclose(out.anomaly_map, out.rough_map / 2, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", WITH_SAM)
+def test_sam_may_take_only_the_images_that_need_it(model, method):
+    batch = photos()
+    rough = run(model, batch, method_config("umci")).rough_map
+    # Between the highest values, so that one of three photos has no prompts.
+    threshold = float(np.sort(rough.max(axis=(1, 2)))[:2].mean())
+    config = method_config(method, rough_threshold=threshold, quantile=0.0)
+    whole = run(model, batch, config)
+    assert whole.region_valid.any(axis=1).sum() == 2
+    for size in (1, 2):
+        config = dataclasses.replace(config, refine_at_a_time=size)
+        some = run(model, batch, config)
+        np.testing.assert_allclose(some.anomaly_map, whole.anomaly_map, atol=1e-5)
+        np.testing.assert_allclose(some.image_score, whole.image_score, atol=1e-5)
+        np.testing.assert_array_equal(some.region_valid, whole.region_valid)
+        np.testing.assert_allclose(some.iou, whole.iou, atol=1e-5)
 
 
 def test_similarity_can_be_the_rough_map_and_min_max_the_normalisation(model):

@@ -48,6 +48,10 @@ class PipelineConfig:
     clip_image_size: int | tuple[int, int] = 518
     """CLIP's input, one side or (height, width), pixels; photos are stretched to it. Not specified
     by ClipSAM; 518 as in APRIL-GAN and AnomalyCLIP for /14 models."""
+    refine_at_a_time: int = 0
+    """Images that SAM takes at a time, those first whose rough map reaches the threshold; SAM does
+    not run for the others, which it would not change. 0 runs SAM once on the whole batch. On a line
+    where most parts are good, 1 is fastest on a CPU."""
 
     # Foreground of the rough map.
     rough_threshold: float = 0.47
@@ -146,6 +150,7 @@ class PipelineConfig:
 
 _MANY = 1e6
 _RANGES = (
+    ("refine_at_a_time", 0, _MANY),
     ("rough_threshold", 0.0, 1.0),
     ("quantile", 0.0, 1.0),
     ("top_k", 1, 1000),

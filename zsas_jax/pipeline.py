@@ -25,6 +25,7 @@ from zsas_jax.fusion import cascade_fusion, clipsam_fusion, image_score, min_max
 from zsas_jax.model import Model
 from zsas_jax.ops.position import resampling_matrix
 from zsas_jax.ops.resize import bilinear_matrix, resize_bilinear, resize_pillow
+from zsas_jax.ops.selection import map_where
 from zsas_jax.prompting.cascade import Masks, cascade_masks
 from zsas_jax.prompting.mmr import refined_masks, spatial_prompts
 from zsas_jax.prompting.points import PointPrompts, co_feature_points, extreme_foreground
@@ -80,25 +81,18 @@ def umci_method(model, images, sizes, text, keys, config) -> Segmentation:
 
 def clipsam_method(model, images, sizes, text, keys, config) -> Segmentation:
     """ClipSAM: the rough map, MMR's boxes and random points, SAM's masks, Eq. 9."""
-    sam = _require(model, "sam", config)
-    rough = rough_segmentation(model, images, sizes, text, config.rough, config)
-    embedding, frame = embed_for_sam(sam, images, sizes)
-    rough_frame, inside = rough_in_frame(rough, frame, sam.config.image_size)
-    seeds = jax.vmap(jax.random.key)(keys)
-    prompts, regions = jax.vmap(partial(spatial_prompts, config=config))(rough_frame, inside, seeds)
-    masks = refined_masks(sam, embedding, prompts, regions)
-    fused = jax.vmap(partial(clipsam_fusion, divisor=config.clipsam_divisor))(
-        rough.canvas, masks.logits, masks.iou, upscale_matrices(images, sizes, frame, masks, sam)
-    )
-    return _finish(rough, fused, sizes, config, prompts, masks, frame)
+
+    def prompt_and_decode(sam, rough, inside, embedding, frame, keys):
+        seeds = jax.vmap(jax.random.key)(keys)
+        prompts, regions = jax.vmap(partial(spatial_prompts, config=config))(rough, inside, seeds)
+        return prompts, refined_masks(sam, embedding, prompts, regions)
+
+    fusion = partial(clipsam_fusion, divisor=config.clipsam_divisor)
+    return _refine(model, images, sizes, text, keys, config, prompt_and_decode, fusion)
 
 
 def cascade_method(model, images, sizes, text, keys, config) -> Segmentation:
     """The rough map, PPG's points for every region, CPS's three stages through SAM's decoder."""
-    sam = _require(model, "sam", config)
-    rough = rough_segmentation(model, images, sizes, text, config.rough, config)
-    embedding, frame = embed_for_sam(sam, images, sizes)
-    rough_frame, inside = rough_in_frame(rough, frame, sam.config.image_size)
 
     def prompts_of(rough: Array, inside: Array, embedding: Array):
         foreground = extreme_foreground(rough, inside, config.rough_threshold, config.quantile)
@@ -106,12 +100,12 @@ def cascade_method(model, images, sizes, text, keys, config) -> Segmentation:
         points = co_feature_points(rough, foreground, inside, regions, embedding, config)
         return points, regions
 
-    prompts, regions = jax.vmap(prompts_of)(rough_frame, inside, embedding)
-    masks = cascade_masks(sam, embedding, prompts, regions, frame, config)
-    fused = jax.vmap(partial(cascade_fusion, rough_weight=config.cascade_rough_weight))(
-        rough.canvas, masks.logits, masks.iou, upscale_matrices(images, sizes, frame, masks, sam)
-    )
-    return _finish(rough, fused, sizes, config, prompts, masks, frame)
+    def prompt_and_decode(sam, rough, inside, embedding, frame, keys):
+        prompts, regions = jax.vmap(prompts_of)(rough, inside, embedding)
+        return prompts, cascade_masks(sam, embedding, prompts, regions, frame, config)
+
+    fusion = partial(cascade_fusion, rough_weight=config.cascade_rough_weight)
+    return _refine(model, images, sizes, text, keys, config, prompt_and_decode, fusion)
 
 
 METHODS: dict[str, Method] = {
@@ -151,6 +145,44 @@ segment = jax.jit(_segment, static_argnames="config")
 
 
 # The steps that methods share.
+
+
+def _refine(model, images, sizes, text, keys, config, prompt_and_decode, fusion) -> Segmentation:
+    """The rough map, refined by SAM's masks for the prompts of a method.
+
+    `prompt_and_decode(sam, rough, inside, embedding, frame, keys)` gives (PointPrompts, Masks) and
+    `fusion(rough, logits, iou, upscale)` the map of one image.
+    """
+    sam = _require(model, "sam", config)
+    rough = rough_segmentation(model, images, sizes, text, config.rough, config)
+    side = sam.config.image_size
+    frame = frames_of(sizes, side)
+    rough_frame, inside = rough_in_frame(rough, frame, side)
+
+    def refine(operands):
+        images, sizes, keys, frame, canvas, rough_frame, inside = operands
+        embedding = embed_for_sam(sam, images, sizes, frame)
+        prompts, masks = prompt_and_decode(sam, rough_frame, inside, embedding, frame, keys)
+        upscale = upscale_matrices(images, sizes, frame, masks, sam)
+        return jax.vmap(fusion)(canvas, masks.logits, masks.iou, upscale), prompts, masks
+
+    operands = (images, sizes, keys, frame, rough.canvas, rough_frame, inside)
+    if config.refine_at_a_time:
+        shapes = jax.eval_shape(refine, operands)
+        blank, prompts, masks = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        # Without a valid prompt every score is 0: what the fusion makes of one empty mask.
+        empty = jnp.zeros((1, 1, *masks.logits.shape[3:])), jnp.zeros((1, 1))
+        upscale = upscale_matrices(images, sizes, frame, masks, sam)
+        unrefined = jax.vmap(lambda canvas, up: fusion(canvas, *empty, up))(rough.canvas, upscale)
+        default = (unrefined.astype(blank.dtype), prompts, masks)
+        highest = jnp.max(rough_frame, axis=(1, 2), where=inside, initial=0)
+        needed = highest >= config.rough_threshold
+        fused, prompts, masks = map_where(
+            refine, needed, operands, default, min(config.refine_at_a_time, len(images))
+        )
+    else:
+        fused, prompts, masks = refine(operands)
+    return _finish(rough, fused, sizes, config, prompts, masks, frame)
 
 
 def rough_segmentation(
@@ -196,17 +228,24 @@ def abnormal_similarity(
     return jax.nn.softmax(scale * cosine, axis=-1)[..., 1]
 
 
+def frames_of(sizes: Int[Array, "b 2"], side: int) -> Int[Array, "b 2"]:
+    """Each photo's (height, width) in SAM's square input frame."""
+    return jnp.stack(sam_api.frame_size(sizes[:, 0], sizes[:, 1], side), axis=-1)
+
+
 def embed_for_sam(
-    sam: sam_api.Sam, images: UInt8[Array, "b h w 3"], sizes: Int[Array, "b 2"]
-) -> tuple[Float[Array, "b gh gw c"], Int[Array, "b 2"]]:
-    """SAM's image embedding, and each photo's (height, width) in SAM's input frame."""
+    sam: sam_api.Sam,
+    images: UInt8[Array, "b h w 3"],
+    sizes: Int[Array, "b 2"],
+    frame: Int[Array, "b 2"],
+) -> Float[Array, "b gh gw c"]:
+    """SAM's image embedding; `frame` as `frames_of` gives it."""
     side = sam.config.image_size
-    frame = jnp.stack(sam_api.frame_size(sizes[:, 0], sizes[:, 1], side), axis=-1)
     levels = resize_pillow(images, sizes, frame, (side, side), "bilinear")
     pixels = sam_api.normalize_pixels(levels, sam.config)
     # Zeros after normalising: the padding has the mean colour.
     pixels = jnp.where(inside_mask(frame, (side, side))[..., None], pixels, 0)
-    return sam_api.encode_image(sam, pixels), frame
+    return sam_api.encode_image(sam, pixels)
 
 
 def rough_in_frame(
