@@ -8,7 +8,7 @@ from zsas_jax.training.config import DataConfig, OptimizerConfig, TrainConfig, U
 
 CONFIG = TrainConfig(
     task="umci",
-    steps=400,
+    steps=600,
     batch_size=8,
     init=("runs/clip_tiny_192/model", "runs/sam_tiny/model"),
     umci_task=UmciTaskConfig(dice_over="batch", tuning_per_class=4, calibration_per_class=6),
