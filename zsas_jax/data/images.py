@@ -9,6 +9,7 @@ import io
 import os
 import threading
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -21,6 +22,15 @@ ImageSource = str | os.PathLike[str] | bytes | PIL.Image.Image | np.ndarray
 MAX_PIXELS = 200_000_000
 MAX_SIDE = 16384  # pixels: the largest canvas
 MASK_THRESHOLD = 127  # of 255
+
+
+class MaskFile(NamedTuple):
+    """A mask that is cut at another threshold than `MASK_THRESHOLD`, not decoded yet."""
+
+    file: str | os.PathLike[str] | bytes
+    threshold: int
+    """Of 255: above it a pixel is anomalous."""
+
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -55,16 +65,19 @@ def decode_image(source: ImageSource, name: str | None = None) -> UInt8[np.ndarr
 
 
 def decode_mask(
-    source: ImageSource, threshold: int = MASK_THRESHOLD, name: str | None = None
+    source: ImageSource | MaskFile, threshold: int = MASK_THRESHOLD, name: str | None = None
 ) -> Bool[np.ndarray, "h w"]:
     """Decodes a mask: True (anomalous) where the brightest channel is above `threshold` of 255.
 
     16-bit masks are compared with `threshold` * 257, so that 0 means "not zero" for them too;
-    transparent pixels are not anomalous. Boolean arrays are returned as they are.
+    transparent pixels are not anomalous. Boolean arrays are returned as they are; a `MaskFile`
+    has a threshold of its own.
 
     Raises:
         ImageError: as `decode_image`.
     """
+    if isinstance(source, MaskFile):
+        return decode_mask(source.file, source.threshold, name)
     name = _name_of(source, name)
     if isinstance(source, np.ndarray):
         if source.dtype == np.bool_ and source.ndim == 2:

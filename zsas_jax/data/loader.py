@@ -19,7 +19,7 @@ from jaxtyping import Bool, Int, Int32, UInt8, UInt32
 from zsas_jax.data.canvas import CANVASES, batch_size_for, canvas_for, image_key, make_batch
 from zsas_jax.data.images import decode_image, image_size
 from zsas_jax.data.sources import RandomAccess, Record
-from zsas_jax.errors import ImageError
+from zsas_jax.errors import ImageError, ZsasError
 
 # Decoded photos that wait for the device; a single photo may need more.
 MAX_BYTES = 2**30
@@ -67,23 +67,30 @@ def iterate_batches(
     batch_size: int = 8,
     seed: int = 0,
     threads: int | None = None,
+    devices: int = 1,
+    compiled: Iterable[int] = (),
 ) -> Iterator[Batch]:
     """Yields the photos of a source (default all) in batches of one canvas size each.
 
-    Photos keep their order within a canvas size. The batch size is `batch_size`, less on large
-    canvases; a last, smaller group is padded (to a power of two, or to the full size where that
-    program is compiled already). A photo that cannot be read becomes a `Failure`.
+    Photos keep their order within a canvas size. The batch size is `batch_size` for each of
+    `devices`, less on large canvases; a last, smaller group is padded (to a power of two, or to the
+    full size where that program is compiled already: `compiled` names canvases of which it is
+    from the start). A photo that cannot be read becomes a `Failure`.
     """
     groups: dict[int, list[_Photo]] = collections.defaultdict(list)
-    full: set[int] = set()
+    full: set[int] = set(compiled)
     failures: list[Failure] = []
 
+    def full_size(canvas: int) -> int:
+        return devices * batch_size_for(canvas, batch_size)
+
     def flush(canvas: int) -> Batch:
-        photos, size = groups.pop(canvas), batch_size_for(canvas, batch_size)
+        photos, size = groups.pop(canvas), full_size(canvas)
         if len(photos) == size:
             full.add(canvas)
         elif canvas not in full:
             size = min(size, 1 << (len(photos) - 1).bit_length())
+            size = -(-size // devices) * devices
         batch = _assemble(photos, canvas, size, tuple(failures))
         failures.clear()
         return batch
@@ -95,7 +102,7 @@ def iterate_batches(
             continue
         canvas = canvas_for(*item.image.shape[:2])
         groups[canvas].append(item)
-        if len(groups[canvas]) == batch_size_for(canvas, batch_size):
+        if len(groups[canvas]) == full_size(canvas):
             yield flush(canvas)
         elif sum(photo.image.nbytes for group in groups.values() for photo in group) > MAX_BYTES:
             yield flush(max(groups, key=lambda side: side**2 * len(groups[side])))
@@ -164,12 +171,28 @@ def _decoded_ahead(
 
 
 def _fetch(source, index: int) -> _Fetched:
-    record = source[index]
+    try:
+        record = source[index]
+    except (ZsasError, OSError) as error:
+        name = f"photo {index}"
+        return _Fetched(index, _unread(name), 0, f"{name} cannot be read: {error}")
     try:
         height, width = image_size(record["image"], _called(record))
     except ImageError as error:
         return _Fetched(index, record, 0, str(error))
     return _Fetched(index, record, 3 * height * width)
+
+
+def _unread(name: str) -> Record:
+    """Stands for a record that its source could not read."""
+    return {
+        "image": None,
+        "mask": None,
+        "name": name,
+        "category": "",
+        "defect": "unlabeled",
+        "label": -1,
+    }
 
 
 def _decode(fetched: _Fetched, seed: int) -> _Photo | Failure:

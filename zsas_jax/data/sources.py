@@ -1,7 +1,7 @@
 """What every data set looks like to the rest: random access to records, as Grain and TFDS do it."""
 
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypedDict, runtime_checkable
 
 from zsas_jax.config import suggestion
@@ -14,8 +14,9 @@ class Record(TypedDict):
     image: Any
     """A path, the bytes of an image file, or an array as `decode_image` takes it."""
     mask: Any
-    """A path or bytes (above 127 of 255 is anomalous), a boolean [H, W] array, or None: nothing
-    is anomalous, or nothing is known where the source's `has_masks` is False."""
+    """What `decode_mask` takes: a path or bytes (above 127 of 255 is anomalous), a `MaskFile` with
+    a threshold of its own, or a boolean [H, W] array; or None: nothing is anomalous, or nothing is
+    known where the source's `has_masks` is False."""
     name: str
     """Relative path with the full file name, unique in the source."""
     category: str
@@ -56,9 +57,14 @@ def words(name: str) -> str:
 
 
 def select_categories(
-    available: Iterable[str], wanted: Sequence[str] | None, dataset: str
+    available: Iterable[str],
+    wanted: Sequence[str] | None,
+    dataset: str,
+    in_words: Callable[[str], str] = words,
 ) -> list[str]:
     """The folder names asked for (as names or words), in the data set's order; default all.
+
+    `in_words` turns a folder's name into words.
 
     Raises:
         DatasetError: a category the data set does not have, with the nearest one.
@@ -66,12 +72,12 @@ def select_categories(
     available = list(available)
     if wanted is None:
         return available
-    by_words = {words(name): name for name in available}
+    by_words = {in_words(name): name for name in available}
     chosen = set()
     for name in wanted:
-        if words(name) not in by_words:
+        if in_words(name) not in by_words:
             raise DatasetError(f"{dataset} has no category {name!r}{suggestion(name, by_words)}")
-        chosen.add(by_words[words(name)])
+        chosen.add(by_words[in_words(name)])
     return [name for name in available if name in chosen]
 
 
