@@ -13,7 +13,7 @@ from zsas_jax.metrics import (
     histogram,
     mean_result,
 )
-from zsas_jax.metrics.histogram import float_keys, key_floats
+from zsas_jax.metrics.histogram import Limits, ScoreHistogram, float_keys, key_floats
 
 PIXEL = [name for name in METRICS if name.startswith("pixel")]
 
@@ -77,7 +77,7 @@ def some_images(rng, count=4, levels=None, signal=1.0):
 @pytest.fixture
 def no_exact_pixels(monkeypatch):
     """Pixels are binned at once, as in large sets."""
-    monkeypatch.setattr(histogram, "EXACT_PIXELS", 0)
+    monkeypatch.setattr(histogram, "FULL", histogram.Limits(0, 512))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -251,10 +251,10 @@ images = st.lists(
 
 
 @settings(max_examples=40, deadline=None)
-@given(images, st.integers(0, 5), st.sampled_from([0, 10, 1 << 22]))
-def test_order_merging_and_restarts_do_not_matter(specs, split, exact_pixels):
+@given(images, st.integers(0, 5), st.sampled_from([0, 10, 1 << 22]), st.sampled_from([1, 512]))
+def test_order_merging_and_restarts_do_not_matter(specs, split, exact_pixels, pages):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(histogram, "EXACT_PIXELS", exact_pixels)
+        patch.setattr(histogram, "FULL", histogram.Limits(exact_pixels, pages))
         check_order_merging_and_restarts(specs, split)
 
 
@@ -275,9 +275,7 @@ def check_order_merging_and_restarts(specs, split):
     restarted.merge(second)
     expected = whole.result()
     for other in (backwards.result(), restarted.result()):
-        assert other["reasons"] == expected["reasons"]
-        for name in METRICS:
-            assert other[name] == pytest.approx(expected[name], abs=1e-12)
+        assert other == expected  # to the last bit
     if not expected["reasons"]:
         for name, value in reference(*zip(*[row[:2] for row in rows], strict=True)).items():
             assert expected[name] == pytest.approx(value, abs=1e-9), name
@@ -287,7 +285,7 @@ def check_order_merging_and_restarts(specs, split):
 @given(st.integers(0, 2**32 - 1), st.sampled_from([2.0**-20, 0.5, 3.0, 1024.0]))
 def test_metrics_do_not_depend_on_the_scale(seed, factor):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(histogram, "EXACT_PIXELS", 0)
+        patch.setattr(histogram, "FULL", histogram.Limits(0, 512))
         check_scale(seed, factor)
 
 
@@ -303,8 +301,72 @@ def test_memory_does_not_grow_with_images(no_exact_pixels):
     rng = np.random.default_rng(0)
     metrics, sizes = StreamingMetrics(), []
     for count in range(60):
-        metrics.update(rng.random((64, 64)).astype(np.float32), rng.random((64, 64)) < 0.01)
+        scores = np.exp(-20 * rng.random((64, 64))).astype(np.float32)
+        metrics.update(scores, rng.random((64, 64)) < 0.01)
         if count in (19, 59):
-            sizes.append(sum(array.nbytes for array in metrics.state().values()))
+            sizes.append(metrics._histogram._counts.nbytes)
     assert sizes[1] < sizes[0] * 1.3
-    assert sizes[1] < 128 * 2**20
+    assert sizes[1] < 1.3 * 512 * 2**17
+
+
+def test_bins_are_joined_only_as_far_as_needed():
+    rng = np.random.default_rng(0)
+    wide, narrow, some, rest = (ScoreHistogram(Limits(0, 128)) for _ in range(4))
+    scores = np.exp(-10 * rng.random(20000)).astype(np.float32)
+    none = np.zeros(0, np.uint32), np.zeros(0, np.int64)
+    wide.add(float_keys(scores), *none)
+    assert histogram.MIN_MANTISSA_BITS < wide.mantissa_bits < 20
+    narrow.add(float_keys(np.float32(0.96) + scores / 1000), *none)
+    assert narrow.mantissa_bits == 23
+    # Halves that need fewer joined bins than the whole: low scores are but few powers of two.
+    order = np.argsort(scores)
+    some.add(float_keys(scores[order[15000:]]), *none)
+    rest.add(float_keys(scores[order[:15000]]), *none)
+    assert some.mantissa_bits > wide.mantissa_bits
+    some.merge(rest)
+    assert some.mantissa_bits == wide.mantissa_bits
+    for one, other in zip(some.bins(), wide.bins(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_never_fewer_bins_than_promised():
+    bits = np.random.default_rng(0).integers(0, 2**32, 200000, dtype=np.uint32)
+    scores = bits.view(np.float32)
+    scores = scores[np.isfinite(scores)]
+    metrics = ScoreHistogram(Limits(0, 1))
+    metrics.add(float_keys(scores), np.zeros(0, np.uint32), np.zeros(0, np.int64))
+    assert metrics.mantissa_bits == 14
+    found = metrics.bins()
+    assert found.negatives.sum() == len(scores)
+    assert (np.diff(found.scores) > 0).all()
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [
+        lambda m: 0.6 + m / 30,
+        lambda m: 1 - 1e-4 + m / 10**4,
+        lambda m: np.clip(1.5 * m, 0, 1),
+        lambda m: 1 / (1 + np.exp(-12 - 2 * m)),
+        lambda m: m * 1e-30,
+        lambda m: -m,
+    ],
+)
+def test_many_pixels_of_any_scale(scale, monkeypatch):
+    """Where pixels are binned: within 1e-4 of scikit-learn and of exact PRO."""
+    rng = np.random.default_rng(2)
+    masks = [np.zeros((280, 300), bool) for _ in range(6)]
+    for index, mask in enumerate(masks[:4]):
+        mask[20 : 40 + 20 * index, 30:60] = mask[200:203, 100:280] = True
+    maps = [
+        np.float32(scale(1 / (1 + np.exp(-rng.normal(2 * mask - 2, 1, mask.shape)))))
+        for mask in masks
+    ]
+    exact = evaluate_maps(maps, masks)
+    monkeypatch.setattr(histogram, "FULL", Limits(0, 256))
+    found = evaluate_maps(maps, masks)
+    truth, scores = np.ravel(masks), np.ravel(maps)
+    assert found["pixel_auroc"] == pytest.approx(roc_auc_score(truth, scores), abs=1e-5)
+    assert found["pixel_ap"] == pytest.approx(average_precision_score(truth, scores), abs=1e-5)
+    for name in PIXEL:
+        assert found[name] == pytest.approx(exact[name], abs=1e-5), name

@@ -4,10 +4,14 @@ Every function takes counts (or weights) per distinct score, in ASCENDING order 
 share an entry. On such histograms the results are exact.
 """
 
+from typing import NamedTuple
+
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 
 PRO_LIMIT = 0.3  # false-positive rate up to which PRO is averaged (MVTec-AD's convention)
+_PRO_STEPS = 200
+CURVE_POINTS = 300  # of a curve that is drawn
 
 
 def _from_the_top(histogram: Shaped[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
@@ -67,6 +71,17 @@ def pro(
         regions: number of regions, at least 1; there must be normal pixels, too.
         limit: the curve from (0, 0) is interpolated linearly at exactly this rate.
     """
+    x, y, _ = _pro_up_to(overlaps, negatives, regions, limit)
+    return float(np.trapezoid(y, x) / limit)
+
+
+def _pro_up_to(
+    overlaps: Shaped[np.ndarray, " n"],
+    negatives: Shaped[np.ndarray, " n"],
+    regions: int,
+    limit: float,
+) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"], int]:
+    """Rates, overlaps, and how many of the points are not interpolated."""
     rate = np.concatenate([[0.0], _from_the_top(negatives)])
     rate /= rate[-1]
     overlap = np.concatenate([[0.0], _from_the_top(overlaps) / regions])
@@ -76,4 +91,127 @@ def pro(
         share = (limit - rate[end - 1]) / (rate[end] - rate[end - 1])
         x = np.append(x, limit)
         y = np.append(y, overlap[end - 1] + share * (overlap[end] - overlap[end - 1]))
-    return float(np.trapezoid(y, x) / limit)
+    return x, y, end
+
+
+def pro_200(
+    scores: Float[np.ndarray, " n"],
+    overlaps: Shaped[np.ndarray, " n"],
+    negatives: Shaped[np.ndarray, " n"],
+    regions: int,
+    limit: float = PRO_LIMIT,
+) -> float | None:
+    """PRO of 200 equally spaced thresholds, as APRIL-GAN and AnomalyCLIP compute it.
+
+    Predicted is `score > threshold`; of the rates below the limit the lowest becomes 0 and the
+    highest 1, without interpolation. Only for comparison with their tables: the result depends on
+    the extreme scores. None where fewer than two different rates are below the limit.
+    """
+    low, high = float(scores[0]), float(scores[-1])
+    thresholds = low + np.arange(_PRO_STEPS) * ((high - low) / _PRO_STEPS)
+    above = len(scores) - np.searchsorted(scores, thresholds, side="right")
+    false = np.concatenate([[0.0], _from_the_top(negatives)])
+    rate = false[above] / false[-1]
+    overlap = np.concatenate([[0.0], _from_the_top(overlaps)])[above] / regions
+    kept = rate < limit
+    rate, overlap = rate[kept][::-1], overlap[kept][::-1]  # the highest threshold first
+    if not rate.size or rate[-1] == rate[0]:
+        return None
+    return float(np.trapezoid(overlap, (rate - rate[0]) / (rate[-1] - rate[0])))
+
+
+class Curve(NamedTuple):
+    """Points of an exact curve, from the highest threshold to the lowest."""
+
+    x: Float[np.ndarray, " n"]
+    y: Float[np.ndarray, " n"]
+    thresholds: Float[np.ndarray, " n"]  # `score >= threshold` gives the point; inf is "nothing"
+
+
+def roc_curve(
+    scores: Float[np.ndarray, " n"],
+    positives: Shaped[np.ndarray, " n"],
+    negatives: Shaped[np.ndarray, " n"],
+    points: int = CURVE_POINTS,
+) -> Curve:
+    """True-positive rate (y) over false-positive rate (x), from (0, 0) to (1, 1).
+
+    There must be positives and negatives. See `thin_out` for what `points` does.
+    """
+    x = np.concatenate([[0.0], _from_the_top(negatives)])
+    y = np.concatenate([[0.0], _from_the_top(positives)])
+    return thin_out(Curve(x / x[-1], y / y[-1], _thresholds(scores)), points)
+
+
+def precision_recall_curve(
+    scores: Float[np.ndarray, " n"],
+    positives: Shaped[np.ndarray, " n"],
+    negatives: Shaped[np.ndarray, " n"],
+    points: int = CURVE_POINTS,
+) -> Curve:
+    """Precision (y) over recall (x), to be drawn as steps; begins at (0, 1).
+
+    There must be positives. See `thin_out` for what `points` does.
+    """
+    true, false = _from_the_top(positives), _from_the_top(negatives)
+    seen = np.maximum(true + false, 1)  # 0 at scores that nothing has
+    x = np.concatenate([[0.0], true / true[-1]])
+    y = np.concatenate([[1.0], np.where(true + false > 0, true / seen, 1.0)])
+    return thin_out(Curve(x, y, _thresholds(scores)), points)
+
+
+def pro_curve(
+    scores: Float[np.ndarray, " n"],
+    overlaps: Shaped[np.ndarray, " n"],
+    negatives: Shaped[np.ndarray, " n"],
+    regions: int,
+    limit: float = PRO_LIMIT,
+    points: int = CURVE_POINTS,
+) -> Curve:
+    """Mean overlap of the regions (y) over false-positive rate (x), up to a rate of `limit`.
+
+    Arguments as of `pro`; the last point is interpolated at the limit, as there.
+    """
+    x, y, end = _pro_up_to(overlaps, negatives, regions, limit)
+    thresholds = _thresholds(scores)
+    thresholds = np.append(thresholds[:end], thresholds[end : end + 1])[: len(x)]
+    return thin_out(Curve(x, y, thresholds), points)
+
+
+def thin_out(curve: Curve, points: int = CURVE_POINTS) -> Curve:
+    """At most `points` of the curve's own points, its ends among them.
+
+    They are spaced evenly along the curve's length (|dx| + |dy|), so that steep parts stay sharp.
+
+    Raises:
+        ValueError: fewer than two points asked for.
+    """
+    if points < 2:
+        raise ValueError(f"points is {points}: expected at least 2")
+    if len(curve.x) <= points:
+        return curve
+    length = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(curve.x)) + np.abs(np.diff(curve.y)))])
+    wanted = np.linspace(0.0, length[-1], points)
+    chosen = np.searchsorted(length, wanted, side="left").clip(max=len(length) - 1)
+    chosen[-1] = len(length) - 1
+    chosen = np.unique(chosen)
+    return Curve(curve.x[chosen], curve.y[chosen], curve.thresholds[chosen])
+
+
+def score_counts(
+    scores: Float[np.ndarray, " n"],
+    positives: Shaped[np.ndarray, " n"],
+    negatives: Shaped[np.ndarray, " n"],
+    bins: int = 50,
+) -> tuple[Float[np.ndarray, " edges"], Int[np.ndarray, " bins"], Int[np.ndarray, " bins"]]:
+    """Edges of equal bins from the lowest to the highest score, positives and negatives in each."""
+    if not len(scores):
+        return np.linspace(0.0, 1.0, bins + 1), np.zeros(bins, np.int64), np.zeros(bins, np.int64)
+    scores = scores.astype(np.float64)
+    edges = np.histogram_bin_edges(scores, bins)
+    counts = [np.histogram(scores, edges, weights=w)[0] for w in (positives, negatives)]
+    return edges, counts[0].astype(np.int64), counts[1].astype(np.int64)
+
+
+def _thresholds(scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n+1"]:
+    return np.concatenate([[np.inf], scores[::-1].astype(np.float64)])

@@ -1,24 +1,38 @@
 """A histogram of float32 scores by their bit pattern, in bounded memory.
 
 Bins are sign, exponent and the leading mantissa bits of a score, so their width is relative to the
-value and no scale of the scores loses resolution. Up to `EXACT_PIXELS` scores the whole pattern
-counts, beyond that `MANTISSA_BITS`: then a bin is 4e-6 of its value wide.
+value. Scores begin with all 23 mantissa bits; when they spread over too many bins, neighbours are
+joined, down to `MIN_MANTISSA_BITS`. Maps squeezed into a narrow range therefore keep every bit, and
+what is held never depends on the order of the images or on how they were split over hosts.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, Int, Num, UInt32
+from jaxtyping import Float, Float32, Int, UInt32
 
-EXACT_PIXELS = 1 << 22
-MANTISSA_BITS = 18
-_SHIFT = 23 - MANTISSA_BITS
+MIN_MANTISSA_BITS = 14
+_MAX_SHIFT = 23 - MIN_MANTISSA_BITS
 _PAGE_BITS = 12  # bins are stored in pages of 4,096, allocated when a score falls into one
 _PAGE = 1 << _PAGE_BITS
-_PAGES = 1 << (32 - _SHIFT - _PAGE_BITS)
+_BLOCK = 1 << 17  # pixels binned at once, so that temporary arrays stay in the cache
 _SIGN = np.uint32(0x80000000)
-_HISTOGRAMS = ("pixels", "positives", "overlaps")
-_PENDING = ("keys", "anomalous_keys", "weights")
+_WAITING = {"keys": np.uint32, "anomalous_keys": np.uint32, "areas": np.int64}
+# 1 / area as an integer of 60 bits in two halves: sums of them are exact in any order.
+_HALF = 30
+_UNIT = 1 << (2 * _HALF)
+_PIXELS, _POSITIVES, _HIGH, _LOW = range(4)
+
+
+class Limits(NamedTuple):
+    """What a histogram may hold."""
+
+    exact_pixels: int  # up to so many, scores are not binned at all
+    pages: int  # beyond, bins are joined; 128 KiB each
+
+
+FULL = Limits(1 << 20, 512)
+SMALL = Limits(1 << 18, 64)
 
 
 def float_keys(values: Float[np.ndarray, "*shape"]) -> UInt32[np.ndarray, "*shape"]:
@@ -40,116 +54,171 @@ class Bins(NamedTuple):
     scores: Float32[np.ndarray, " n"]  # the lowest score of the bin
     positives: Int[np.ndarray, " n"]  # anomalous pixels
     negatives: Int[np.ndarray, " n"]  # normal pixels
-    overlaps: Float[np.ndarray, " n"]  # sum of the anomalous pixels' weights
+    overlaps: Float[np.ndarray, " n"]  # sum over anomalous pixels of 1 / area of their region
 
 
 class ScoreHistogram:
     """Counts of all and of anomalous scores; what it holds does not depend on the order."""
 
-    def __init__(self):
+    def __init__(self, limits: Limits = FULL):
+        self.limits = limits
         # Scores wait here whole; they are binned when they are many.
-        self._pending: dict[str, list[np.ndarray]] = {name: [] for name in _PENDING}
-        self._waiting = 0
-        self._slots = np.full(_PAGES, -1, np.int64)  # page -> its place in the histograms
-        self._counts: dict[str, Num[np.ndarray, " bins"]] = {
-            "pixels": np.zeros(0, np.int64),
-            "positives": np.zeros(0, np.int64),
-            "overlaps": np.zeros(0, np.float64),
-        }
+        self._waiting: dict[str, list[np.ndarray]] = {name: [] for name in _WAITING}
+        self._waiting_pixels = 0
+        self._clear(shift=0)
+
+    @property
+    def mantissa_bits(self) -> int:
+        """Of the bins at present."""
+        return 23 - self._shift
 
     def add(
         self,
         keys: UInt32[np.ndarray, " n"],
         anomalous_keys: UInt32[np.ndarray, " p"],
-        weights: Float[np.ndarray, " p"],
+        areas: Int[np.ndarray, " p"],
     ) -> None:
-        """Counts `keys` (all pixels) and, among them, the anomalous ones with their weights."""
-        for name, values in zip(_PENDING, (keys, anomalous_keys, weights), strict=True):
-            self._pending[name].append(values)
-        self._waiting += keys.size
-        if self._waiting > EXACT_PIXELS:
-            self._bin_pending()
+        """Counts `keys` (all pixels) and, among them, the anomalous ones with their region's area.
+
+        The arrays are kept: they must not change afterwards.
+        """
+        for name, values in zip(_WAITING, (keys, anomalous_keys, areas), strict=True):
+            self._waiting[name].append(values)
+        self._waiting_pixels += keys.size
+        if self._waiting_pixels > self.limits.exact_pixels:
+            self._bin_waiting()
 
     def merge(self, other: "ScoreHistogram") -> None:
         """Adds everything that `other` holds."""
-        pages = np.flatnonzero(other._slots >= 0)
-        self._make_pages(pages)
-        for name, counts in self._counts.items():
-            added = other._counts[name].reshape(-1, _PAGE)[other._slots[pages]]
-            counts.reshape(-1, _PAGE)[self._slots[pages]] += added
-        for arrays in zip(*other._pending.values(), strict=True):
+        self._add_occupied(other._shift, *other._occupied())
+        for arrays in zip(*other._waiting.values(), strict=True):
             self.add(*arrays)
 
     def bins(self) -> Bins:
         """All occupied bins."""
-        pages = np.flatnonzero(self._slots >= 0)
-        if not pages.size:
-            return self._exact_bins()
-        self._bin_pending()
-        pages = np.flatnonzero(self._slots >= 0)
-        pixels, positives, overlaps = (
-            counts.reshape(-1, _PAGE)[self._slots[pages]].ravel()
-            for counts in self._counts.values()
-        )
-        used = np.flatnonzero(pixels)
-        keys = (pages[:, None] * _PAGE + np.arange(_PAGE)).ravel()[used] << _SHIFT
-        positives = positives[used]
-        scores = key_floats(keys.astype(np.uint32))
-        return Bins(scores, positives, pixels[used] - positives, overlaps[used])
+        if len(self._pages):
+            self._bin_waiting()
+            keys, counts = self._occupied()
+        else:
+            keys, counts = self._exact()
+        overlaps = np.ldexp(counts[_HIGH].astype(np.float64), -_HALF)
+        overlaps += np.ldexp(counts[_LOW].astype(np.float64), -2 * _HALF)
+        pixels, positives = counts[_PIXELS], counts[_POSITIVES]
+        return Bins(key_floats(keys), positives, pixels - positives, overlaps)
 
     def state(self) -> dict[str, np.ndarray]:
         """What it holds as arrays, for `from_state`."""
-        pages = np.flatnonzero(self._slots >= 0)
-        state = {
-            name: counts.reshape(-1, _PAGE)[self._slots[pages]]
-            for name, counts in self._counts.items()
+        waiting = {
+            f"waiting_{name}": np.concatenate([np.zeros(0, kind), *self._waiting[name]])
+            for name, kind in _WAITING.items()
         }
-        for name, kind in zip(_PENDING, (np.uint32, np.uint32, np.float64), strict=True):
-            state[name] = np.concatenate([np.zeros(0, kind), *self._pending[name]])
-        return state | {"pages": pages, "mantissa_bits": np.array(MANTISSA_BITS)}
+        keys, counts = self._occupied()
+        positive = np.flatnonzero(counts[_POSITIVES])
+        return waiting | {
+            "limits": np.array(self.limits),
+            "shift": np.array(self._shift),
+            "keys": keys,
+            "pixels": counts[_PIXELS],
+            "positive": positive.astype(np.uint32),
+            "positives": counts[_POSITIVES:, positive],
+        }
 
     @classmethod
     def from_state(cls, state: Any) -> "ScoreHistogram":
         """Continues from `state()`."""
-        histogram = cls()
-        histogram._make_pages(np.asarray(state["pages"]))
-        for name in _HISTOGRAMS:
-            histogram._counts[name] = np.array(state[name]).ravel()
-        histogram.add(*(np.asarray(state[name]) for name in _PENDING))
+        histogram = cls(Limits(*(int(value) for value in state["limits"])))
+        pixels, positives = np.asarray(state["pixels"]), np.asarray(state["positives"])
+        counts = np.zeros((4, len(pixels)), np.int64)
+        counts[_PIXELS] = pixels
+        counts[_POSITIVES:, np.asarray(state["positive"])] = positives
+        histogram._add_occupied(int(state["shift"]), np.asarray(state["keys"]), counts)
+        histogram.add(*(np.asarray(state[f"waiting_{name}"]) for name in _WAITING))
         return histogram
 
-    def _exact_bins(self) -> Bins:
-        pending = self.state()
-        keys, pixels = np.unique(pending["keys"], return_counts=True)
-        index = np.searchsorted(keys, pending["anomalous_keys"])
-        positives = np.bincount(index, minlength=len(keys))
-        overlaps = np.bincount(index, pending["weights"], minlength=len(keys))
-        return Bins(key_floats(keys), positives, pixels - positives, overlaps.astype(np.float64))
+    def _clear(self, shift: int) -> None:
+        self._shift = shift
+        self._pages = np.zeros(0, np.int64)  # in the order of their slots
+        # Page -> slot; slot 0 is for pages that do not exist and stays empty.
+        self._slots = np.zeros(1 << (32 - shift - _PAGE_BITS), np.int32)
+        self._counts = np.zeros((4, 1, _PAGE), np.int64)
 
-    def _bin_pending(self) -> None:
-        for keys, anomalous_keys, weights in zip(*self._pending.values(), strict=True):
-            index = self._index(keys)
-            np.add.at(self._counts["pixels"], index, 1)
+    def _exact(self) -> tuple[UInt32[np.ndarray, " n"], Int[np.ndarray, "4 n"]]:
+        arrays = [np.concatenate([np.zeros(0, _WAITING[n]), *a]) for n, a in self._waiting.items()]
+        keys, pixels = np.unique(arrays[0], return_counts=True)
+        counts = np.zeros((4, len(keys)), np.int64)
+        counts[_PIXELS] = pixels
+        _count_anomalous(counts, np.searchsorted(keys, arrays[1]), arrays[2])
+        return keys, counts
+
+    def _bin_waiting(self) -> None:
+        for keys, anomalous_keys, areas in zip(*self._waiting.values(), strict=True):
+            for start in range(0, keys.size, _BLOCK):
+                index = self._index(keys[start : start + _BLOCK])
+                np.add.at(self._counts[_PIXELS].reshape(-1), index, 1)
             # Every anomalous pixel is among all pixels: this makes no new pages.
             index = self._index(anomalous_keys)
-            np.add.at(self._counts["positives"], index, 1)
-            np.add.at(self._counts["overlaps"], index, weights)
-        self._pending = {name: [] for name in _PENDING}
-        self._waiting = 0
+            _count_anomalous(self._counts.reshape(4, -1), index, areas)
+        self._waiting = {name: [] for name in _WAITING}
+        self._waiting_pixels = 0
+
+    def _occupied(self) -> tuple[UInt32[np.ndarray, " n"], Int[np.ndarray, "4 n"]]:
+        """The lowest key and the counts of each bin that holds something, ascending."""
+        order = np.argsort(self._pages)
+        counts = self._counts[:, 1 + order].reshape(4, -1)
+        used = np.flatnonzero(counts[_PIXELS])
+        bins = (self._pages[order, None] * _PAGE + np.arange(_PAGE)).ravel()[used]
+        return (bins << self._shift).astype(np.uint32), counts[:, used]
+
+    def _add_occupied(
+        self, shift: int, keys: UInt32[np.ndarray, " n"], counts: Int[np.ndarray, "4 n"]
+    ) -> None:
+        self._coarsen(shift)
+        index = self._index(keys)
+        for row, added in zip(self._counts.reshape(4, -1), counts, strict=True):
+            np.add.at(row, index, added)
 
     def _index(self, keys: UInt32[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-        bins = keys >> np.uint32(_SHIFT)
-        pages = bins >> np.uint32(_PAGE_BITS)
-        self._make_pages(np.flatnonzero(np.bincount(pages, minlength=_PAGES)))
-        index = self._slots[pages]
-        index *= _PAGE
-        index += bins & np.uint32(_PAGE - 1)
-        return index
+        """Places of scores in the flat counts, which may be made anew here."""
+        bins = (keys >> np.uint32(self._shift)).astype(np.int64)
+        pages = bins >> _PAGE_BITS
+        slots = self._slots[pages]
+        if not slots.all():
+            self._make_pages(np.unique(pages[slots == 0]))
+            return self._index(keys)
+        bins &= _PAGE - 1
+        bins += slots.astype(np.int64) << _PAGE_BITS
+        return bins
 
     def _make_pages(self, pages: Int[np.ndarray, " n"]) -> None:
-        new = pages[self._slots[pages] < 0]
-        if new.size:
-            used = len(self._counts["pixels"]) // _PAGE
-            self._slots[new] = np.arange(used, used + new.size)
-            for name, old in self._counts.items():
-                self._counts[name] = np.concatenate([old, np.zeros(new.size * _PAGE, old.dtype)])
+        shift, wanted = self._shift, np.union1d(self._pages, pages)
+        while len(wanted) > self.limits.pages and shift < _MAX_SHIFT:
+            shift, wanted = shift + 1, np.unique(wanted >> 1)
+        self._coarsen(shift)
+        new = np.setdiff1d(wanted, self._pages)
+        used = 1 + len(self._pages)
+        self._slots[new] = np.arange(used, used + len(new))
+        self._pages = np.concatenate([self._pages, new])
+        missing = used + len(new) - self._counts.shape[1]
+        if missing > 0:
+            room = np.zeros((4, max(missing, used // 4), _PAGE), np.int64)
+            self._counts = np.concatenate([self._counts, room], axis=1)
+
+    def _coarsen(self, shift: int) -> None:
+        """Joins neighbouring bins until the lowest `shift` bits are left out."""
+        while self._shift < shift:
+            pages, counts = self._pages, self._counts[:, 1 : 1 + len(self._pages)]
+            self._clear(self._shift + 1)
+            self._pages, slots = np.unique(pages >> 1, return_inverse=True)
+            self._slots[self._pages] = np.arange(1, 1 + len(self._pages))
+            halves = np.zeros((4, 1 + len(self._pages), 2, _PAGE // 2), np.int64)
+            halves[:, 1 + slots, pages & 1] = counts[..., ::2] + counts[..., 1::2]
+            self._counts = halves.reshape(4, -1, _PAGE)
+
+
+def _count_anomalous(
+    counts: Int[np.ndarray, "4 bins"], index: Int[np.ndarray, " p"], areas: Int[np.ndarray, " p"]
+) -> None:
+    weights = _UNIT // areas
+    np.add.at(counts[_POSITIVES], index, 1)
+    np.add.at(counts[_HIGH], index, weights >> _HALF)
+    np.add.at(counts[_LOW], index, weights & ((1 << _HALF) - 1))

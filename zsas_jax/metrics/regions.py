@@ -1,30 +1,35 @@
-"""Anomalous regions of a mask: 8-connected components and what each of their pixels weighs."""
+"""Anomalous regions of a mask: 8-connected components and the areas of their pixels' regions."""
 
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Int, Int32
 from scipy import ndimage
 
 _EIGHT_CONNECTED = np.ones((3, 3), bool)
 
 
-class RegionWeights(NamedTuple):
-    """Weights of the mask's pixels in row-major order, and the number of regions."""
+class RegionAreas(NamedTuple):
+    """Of each pixel of the mask in row-major order, its region's area; the number of regions."""
 
-    weights: Float[np.ndarray, " pixels"]
+    areas: Int[np.ndarray, " pixels"]
     regions: int
 
 
-def region_weights(mask: Bool[np.ndarray, "h w"]) -> RegionWeights:
-    """1 / area of each anomalous pixel's region, so that every region weighs one."""
+def label_regions(mask: Bool[np.ndarray, "h w"]) -> tuple[Int32[np.ndarray, "h w"], int]:
+    """Components 1, 2, ... (0 is outside) and how many there are."""
+    labels = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask, _EIGHT_CONNECTED, output=labels)
+    return labels, int(labels.max(initial=0))
+
+
+def region_areas(mask: Bool[np.ndarray, "h w"]) -> RegionAreas:
+    """Areas in pixels: with weights of 1 / area every region weighs one."""
     if not mask.any():
-        return RegionWeights(np.zeros(0), 0)
+        return RegionAreas(np.zeros(0, np.int64), 0)
     # Labels of the bounding box alone: defects are small.
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    labels = np.zeros(box.shape, np.int32)
-    ndimage.label(box, _EIGHT_CONNECTED, output=labels)
+    labels, regions = label_regions(box)
     labels = labels[box]
-    areas = np.bincount(labels, minlength=1)
-    return RegionWeights(1.0 / areas[labels], len(areas) - 1)
+    return RegionAreas(np.bincount(labels, minlength=1)[labels], regions)

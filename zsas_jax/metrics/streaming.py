@@ -4,16 +4,22 @@ Pixels are counted in the bins of `histogram.py`; on these bins AUROC, AP, F1-ma
 exact. PRO needs no thresholds: each anomalous pixel weighs 1 / area of its region.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, SupportsFloat, SupportsInt
+import dataclasses
+import json
+from typing import Any, NamedTuple, SupportsFloat, SupportsInt
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Float32, Int
 
 from zsas_jax.errors import ZsasError
-from zsas_jax.metrics import curves
-from zsas_jax.metrics.histogram import MANTISSA_BITS, ScoreHistogram, float_keys
-from zsas_jax.metrics.regions import region_weights
+from zsas_jax.metrics import curves, histogram
+from zsas_jax.metrics.bootstrap import Bootstrap, image_key, intervals
+from zsas_jax.metrics.boundary import BoundaryF1
+from zsas_jax.metrics.histogram import ScoreHistogram, float_keys
+from zsas_jax.metrics.levels import distinct, fill, level_curves
+from zsas_jax.metrics.options import MetricOptions
+from zsas_jax.metrics.region_f1 import RegionF1
+from zsas_jax.metrics.regions import region_areas
 
 METRICS = (
     "pixel_auroc",
@@ -30,17 +36,52 @@ class MetricsError(ZsasError, ValueError):
     """Maps, masks, scores or labels that no metric can be computed of."""
 
 
+class ScoreCounts(NamedTuple):
+    """How many anomalous and normal pixels or images have a score between two edges."""
+
+    edges: Float[np.ndarray, " bins+1"]
+    anomalous: Int[np.ndarray, " bins"]
+    normal: Int[np.ndarray, " bins"]
+
+
 class StreamingMetrics:
     """Accumulates one image at a time; parts made on other hosts or runs are merged.
 
-    Memory does not grow with the number of pixels; of each image its score and label are kept.
+    Memory does not grow with the number of pixels; of each image its score and label are kept (and,
+    for confidence intervals, a key of 64 bits). Neither the order of the images nor how they were
+    split matters, to the last bit.
     """
 
-    def __init__(self):
-        self._histogram = ScoreHistogram()
+    def __init__(
+        self,
+        options: MetricOptions = MetricOptions(),  # noqa: B008 (frozen)
+        limits: histogram.Limits | None = None,
+    ):
+        """`limits` are those of the histogram of pixels, by default `histogram.FULL`.
+
+        Raises:
+            MetricsError: region F1 without a range of scores.
+        """
+        self.options = options
+        self._histogram = ScoreHistogram(limits or histogram.FULL)
         self._regions = 0
         self._scores: list[float] = []
         self._labels: list[int] = []
+        # Defect type -> its images; "" is the normal ones.
+        self._types: dict[str, StreamingMetrics] = {}
+        self._parts: dict[str, Any] = {}
+        if options.region_f1:
+            if options.score_range is None:
+                raise MetricsError(
+                    "region F1 in one pass needs a score_range: expected (low, high)"
+                )
+            self._parts["region_f1"] = RegionF1(options.score_range)
+        if options.boundary_threshold is not None:
+            self._parts["boundary_f1"] = BoundaryF1(
+                options.boundary_threshold, options.boundary_tolerance
+            )
+        if options.bootstrap:
+            self._parts["bootstrap"] = Bootstrap(options.bootstrap, options.bootstrap_seed)
 
     def update(
         self,
@@ -48,6 +89,9 @@ class StreamingMetrics:
         mask: Bool[np.ndarray, "mask_h mask_w"] | None,
         image_score: SupportsFloat | None = None,
         label: SupportsInt | None = None,
+        *,
+        defect_type: str | None = None,
+        name: str | None = None,
     ) -> None:
         """Adds one image.
 
@@ -56,174 +100,249 @@ class StreamingMetrics:
             mask: True is anomalous; None is an all-normal image.
             image_score: None leaves the image out of the image metrics.
             label: 1 anomalous, 0 normal; None takes whether the mask has an anomalous pixel.
+            defect_type: for the rows by defect type; None for normal images. Anomalous ones
+                without a type are in no row.
+            name: identifies the image in the bootstrap; None takes the map's content.
 
         Raises:
             MetricsError: a value that is not finite, or a mask of another shape.
         """
-        self.add_pixels(anomaly_map, mask)
+        anomaly_map = _checked(anomaly_map, mask)
+        anomalous = label if label is not None else mask is not None and mask.any()
+        if self.options.bootstrap and name is None:
+            name = str(image_key("", anomaly_map, np.zeros(0) if mask is None else mask))
+        if image_score is not None and not np.isfinite(float(image_score)):
+            raise MetricsError(f"an image score is {image_score}: expected a finite number")
+        self._add_pixels(anomaly_map, mask, label, defect_type, name)
         if image_score is not None:
-            anomalous = label if label is not None else mask is not None and mask.any()
-            self.add_image(image_score, anomalous)
+            self.add_image(image_score, anomalous, defect_type=defect_type, name=name)
 
     def add_pixels(
         self,
         anomaly_map: Float[np.ndarray, "h w"],
         mask: Bool[np.ndarray, "mask_h mask_w"] | None,
+        *,
+        label: SupportsInt | None = None,
+        defect_type: str | None = None,
+        name: str | None = None,
     ) -> None:
         """Adds the pixels of one image to the pixel metrics; arguments as in `update`."""
-        if anomaly_map.size == 0 or (mask is not None and mask.shape != anomaly_map.shape):
-            found = "no mask" if mask is None else f"a mask of {mask.shape}"
-            raise MetricsError(
-                f"an anomaly map of shape {anomaly_map.shape} came with {found}: "
-                "expected pixels, and a mask of the same shape"
-            )
-        if not np.isfinite(anomaly_map.astype(np.float32, copy=False)).all():
-            raise MetricsError("an anomaly map has NaN or infinite pixels: expected finite scores")
+        self._add_pixels(_checked(anomaly_map, mask), mask, label, defect_type, name)
+
+    def _add_pixels(
+        self,
+        anomaly_map: Float32[np.ndarray, "h w"],
+        mask: Bool[np.ndarray, "h w"] | None,
+        label: SupportsInt | None,
+        defect_type: str | None,
+        name: str | None,
+    ) -> None:
         keys = float_keys(anomaly_map)
         mask = np.zeros(keys.shape, bool) if mask is None else mask
-        weights, regions = region_weights(mask)
-        self._histogram.add(keys.ravel(), keys[mask], weights)
-        self._regions += regions
+        areas, regions = region_areas(mask)
+        keys, anomalous_keys = keys.ravel(), keys[mask]
+        if "bootstrap" in self._parts:
+            key = image_key(name) if name is not None else image_key("", anomaly_map, mask)
+            self._parts["bootstrap"].add_pixels(key, keys, anomalous_keys, areas, regions)
+        for part in ("region_f1", "boundary_f1"):
+            if part in self._parts:
+                self._parts[part].add(anomaly_map, mask)
+        anomalous = bool(regions) if label is None else int(label) != 0
+        for metrics in (self, self._of_type(defect_type, anomalous)):
+            if metrics is not None:
+                metrics._histogram.add(keys, anomalous_keys, areas)
+                metrics._regions += regions
 
-    def add_image(self, image_score: SupportsFloat, label: SupportsInt) -> None:
-        """Adds one image to the image metrics: 1 anomalous, 0 normal."""
+    def add_image(
+        self,
+        image_score: SupportsFloat,
+        label: SupportsInt,
+        *,
+        defect_type: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Adds one image to the image metrics: 1 anomalous, 0 normal.
+
+        Raises:
+            MetricsError: a score that is not finite, or no name for the bootstrap.
+        """
         if not np.isfinite(float(image_score)):
             raise MetricsError(f"an image score is {image_score}: expected a finite number")
-        self._scores.append(float(image_score))
-        self._labels.append(int(int(label) != 0))
+        if "bootstrap" in self._parts:
+            if name is None:
+                raise MetricsError("an image score came without a name: the bootstrap needs one")
+            self._parts["bootstrap"].add_image(image_key(name))
+        for metrics in (self, self._of_type(defect_type, int(label) != 0)):
+            if metrics is not None:
+                metrics._scores.append(float(image_score))
+                metrics._labels.append(int(int(label) != 0))
 
     def merge(self, other: "StreamingMetrics") -> None:
-        """Adds everything that `other` has seen."""
+        """Adds everything that `other` has seen.
+
+        Raises:
+            MetricsError: metrics with other options.
+        """
+        if other.options != self.options:
+            raise MetricsError(
+                f"metrics with {other.options} cannot be merged into {self.options}: "
+                "expected the same options"
+            )
         self._histogram.merge(other._histogram)
         self._regions += other._regions
         self._scores += other._scores
         self._labels += other._labels
+        for name, part in self._parts.items():
+            part.merge(other._parts[name])
+        for name, metrics in other._types.items():
+            self._type(name).merge(metrics)
 
     def result(self) -> dict[str, Any]:
         """All of `METRICS` as fractions, the thresholds of both F1-max, and "reasons": a table of
         metric -> why it is None.
+
+        By the options also "region_f1" and its threshold, "boundary_f1", "pixel_pro_200",
+        "confidence" (metric -> [low, high]) and "defect_types" (type -> as `result`).
         """
         result: dict[str, Any] = dict.fromkeys(METRICS)
         result |= {"pixel_f1_max_threshold": None, "image_f1_max_threshold": None}
         reasons: dict[str, str] = {}
         scores, positives, negatives, overlaps = self._histogram.bins()
-        _fill(result, reasons, "pixel", scores, positives, negatives)
+        fill(result, reasons, "pixel", scores, positives, negatives)
         if "pixel_auroc" in reasons:
             reasons["pixel_pro"] = reasons["pixel_auroc"]
         else:
             result["pixel_pro"] = curves.pro(overlaps, negatives, self._regions)
-        _fill(result, reasons, "image", *_distinct(self._scores, self._labels))
+        fill(result, reasons, "image", *distinct(self._scores, self._labels))
+        if self.options.pro_200:
+            result["pixel_pro_200"] = None
+            if "pixel_pro" in reasons:
+                reasons["pixel_pro_200"] = reasons["pixel_pro"]
+            else:
+                value = curves.pro_200(scores, overlaps, negatives, self._regions)
+                result["pixel_pro_200"] = value
+                if value is None:
+                    reasons["pixel_pro_200"] = (
+                        "fewer than two rates below 0.3 at its 200 thresholds"
+                    )
+        if "region_f1" in self._parts:
+            found = self._parts["region_f1"].result()
+            result["region_f1"], result["region_f1_threshold"] = found or (None, None)
+            if found is None:
+                reasons["region_f1"] = "no anomalous pixels"
+        if "boundary_f1" in self._parts:
+            result["boundary_f1"] = self._parts["boundary_f1"].result()
+            if result["boundary_f1"] is None:
+                reasons["boundary_f1"] = "no boundary between normal and anomalous pixels"
+        if "bootstrap" in self._parts:
+            result["confidence"] = intervals(self.replicates(result), self.options.confidence)
+        if self.options.by_defect_type:
+            result["defect_types"] = self._type_results()
         return result | {"reasons": reasons}
 
+    def replicates(
+        self, result: dict[str, Any] | None = None
+    ) -> dict[str, Float[np.ndarray, " resamples"]]:
+        """The metrics of every bootstrap resample; NaN where undefined. Empty without the option.
+
+        `result` saves the time to compute the metrics again.
+        """
+        if "bootstrap" not in self._parts:
+            return {}
+        exact = self.result() if result is None else result
+        return self._parts["bootstrap"].replicates(exact, self._scores, self._labels)
+
+    def curve_points(self, points: int = curves.CURVE_POINTS) -> dict[str, curves.Curve]:
+        """Points of the exact curves, to be drawn: those that are defined of "pixel_roc",
+        "pixel_precision_recall", "pixel_pro", "image_roc" and "image_precision_recall".
+        """
+        scores, positives, negatives, overlaps = self._histogram.bins()
+        image = distinct(self._scores, self._labels)
+        found = level_curves("pixel", scores, positives, negatives, points)
+        if "pixel_roc" in found:
+            found["pixel_pro"] = curves.pro_curve(
+                scores, overlaps, negatives, self._regions, points=points
+            )
+        return found | level_curves("image", *image, points)
+
+    def score_counts(self, level: str = "pixel", bins: int = 50) -> ScoreCounts:
+        """Histograms to be drawn of the scores of all pixels ("pixel") or images ("image")."""
+        if level == "image":
+            columns = distinct(self._scores, self._labels)
+        else:
+            columns = self._histogram.bins()[:3]
+        return ScoreCounts(*curves.score_counts(*columns, bins))
+
     def state(self) -> dict[str, np.ndarray]:
-        """Everything seen, as arrays for `numpy.savez`."""
-        return self._histogram.state() | {
+        """Everything seen, as arrays for `numpy.savez`; see `storage.py` for files."""
+        state = self._histogram.state() | {
             "regions": np.array(self._regions),
             "scores": np.array(self._scores, np.float64),
             "labels": np.array(self._labels, np.int8),
+            "options": np.array(json.dumps(dataclasses.asdict(self.options))),
+            "types": np.array(json.dumps(list(self._types))),
         }
+        nested = {name: part.state() for name, part in self._parts.items()}
+        nested |= {f"type{i}": part.state() for i, part in enumerate(self._types.values())}
+        for prefix, arrays in nested.items():
+            state |= {f"{prefix}.{name}": array for name, array in arrays.items()}
+        return state
 
     @classmethod
     def from_state(cls, state: Any) -> "StreamingMetrics":
-        """Continues from `state()`, also as loaded by `numpy.load`.
-
-        Raises:
-            MetricsError: a state with another number of mantissa bits.
-        """
-        if int(state["mantissa_bits"]) != MANTISSA_BITS:
-            raise MetricsError(
-                f"stored metrics have {state['mantissa_bits']} mantissa bits: "
-                f"expected {MANTISSA_BITS}"
-            )
-        metrics = cls()
+        """Continues from `state()`, also as loaded by `numpy.load`; its options are kept."""
+        options = json.loads(str(state["options"]))
+        if options["score_range"] is not None:
+            options["score_range"] = tuple(options["score_range"])
+        metrics = cls(MetricOptions(**options))
         metrics._histogram = ScoreHistogram.from_state(state)
         metrics._regions = int(state["regions"])
         metrics._scores = np.asarray(state["scores"]).tolist()
         metrics._labels = np.asarray(state["labels"]).tolist()
+        for name, part in metrics._parts.items():
+            part.set_state(_below(state, name))
+        for i, name in enumerate(json.loads(str(state["types"]))):
+            metrics._types[name] = cls.from_state(_below(state, f"type{i}"))
         return metrics
 
+    def _of_type(self, defect_type: str | None, anomalous: bool) -> "StreamingMetrics | None":
+        if not self.options.by_defect_type or (anomalous and not defect_type):
+            return None
+        return self._type(defect_type or "")
 
-def _distinct(
-    scores: Sequence[float], labels: Sequence[int]
-) -> tuple[Float[np.ndarray, " n"], Shaped[np.ndarray, " n"], Shaped[np.ndarray, " n"]]:
-    """Distinct scores in ascending order, positives and negatives of each."""
-    distinct, index = np.unique(np.array(scores, np.float64), return_inverse=True)
-    positives = np.bincount(index, np.array(labels, np.float64), minlength=len(distinct))
-    return distinct, positives, np.bincount(index, minlength=len(distinct)) - positives
+    def _type(self, name: str) -> "StreamingMetrics":
+        if name not in self._types:
+            options = MetricOptions(pro_200=self.options.pro_200)
+            self._types[name] = StreamingMetrics(options, histogram.SMALL)
+        return self._types[name]
 
-
-def _fill(
-    result: dict[str, Any],
-    reasons: dict[str, str],
-    level: str,
-    scores: np.ndarray,
-    positives: np.ndarray,
-    negatives: np.ndarray,
-) -> None:
-    """Sets the three metrics that pixels and images share, or says why they are undefined."""
-    names = [f"{level}_{name}" for name in ("auroc", "ap", "f1_max")]
-    if not positives.sum():
-        found = f"no anomalous {level}s" if len(scores) else f"no labelled {level}s"
-        reasons |= dict.fromkeys(names, found)
-        return
-    result[names[1]] = curves.average_precision(positives, negatives)
-    result[names[2]], best = curves.f1_max(positives, negatives)
-    result[names[2] + "_threshold"] = float(scores[best])
-    if negatives.sum():
-        result[names[0]] = curves.auroc(positives, negatives)
-    else:
-        reasons[names[0]] = f"no normal {level}s"
+    def _type_results(self) -> dict[str, Any]:
+        results = {}
+        for name in sorted(name for name in self._types if name):
+            row = StreamingMetrics(self._types[name].options, histogram.SMALL)
+            row.merge(self._types[name])
+            if "" in self._types:
+                row.merge(self._types[""])
+            results[name] = row.result()
+        return results
 
 
-def evaluate_maps(
-    maps: Iterable[Float[np.ndarray, "..."]],
-    masks: Iterable[Shaped[np.ndarray, "..."] | None],
-    scores: Iterable[SupportsFloat] | None = None,
-    labels: Iterable[SupportsInt] | None = None,
-) -> dict[str, Any]:
-    """All metrics of plain arrays; the images may differ in size.
-
-    Args:
-        maps: anomaly maps [h, w], one an image.
-        masks: [h, w], non-zero is anomalous; None is an all-normal image.
-        scores: image scores, by default the highest pixel of each map.
-        labels: 1 anomalous, 0 normal; by default whether the mask has an anomalous pixel.
-
-    Returns:
-        As `StreamingMetrics.result`.
-
-    Raises:
-        MetricsError: sequences of different lengths, shapes that do not match, NaN.
-    """
-    metrics = StreamingMetrics()
-    columns = [maps, masks, *(column for column in (scores, labels) if column is not None)]
-    try:
-        for row in zip(*columns, strict=True):
-            anomaly_map = np.asarray(row[0])
-            if not np.issubdtype(anomaly_map.dtype, np.floating):
-                anomaly_map = anomaly_map.astype(np.float32)
-            mask = None if row[1] is None else np.asarray(row[1]) != 0
-            score = row[2] if scores is not None else anomaly_map.max(initial=-np.inf)
-            metrics.update(anomaly_map, mask, score, row[-1] if labels is not None else None)
-    except ValueError as error:
-        if isinstance(error, MetricsError) or "zip()" not in str(error):
-            raise
-        raise MetricsError(f"maps, masks, scores and labels differ in number ({error})") from error
-    return metrics.result()
+def _checked(
+    anomaly_map: Float[np.ndarray, "h w"], mask: Bool[np.ndarray, "mask_h mask_w"] | None
+) -> Float32[np.ndarray, "h w"]:
+    if anomaly_map.size == 0 or (mask is not None and mask.shape != anomaly_map.shape):
+        found = "no mask" if mask is None else f"a mask of {mask.shape}"
+        raise MetricsError(
+            f"an anomaly map of shape {anomaly_map.shape} came with {found}: "
+            "expected pixels, and a mask of the same shape"
+        )
+    with np.errstate(over="ignore"):  # beyond float32 is infinite
+        anomaly_map = anomaly_map.astype(np.float32, copy=False)
+    if not np.isfinite(anomaly_map).all():
+        raise MetricsError("an anomaly map has NaN or infinite pixels: expected finite scores")
+    return anomaly_map
 
 
-def mean_result(
-    results: Iterable[dict[str, Any]],
-) -> tuple[dict[str, float | None], dict[str, str]]:
-    """The mean of each metric over the categories where it is defined, and the reasons beside."""
-    results = list(results)
-    mean: dict[str, float | None] = {}
-    reasons: dict[str, str] = {}
-    for name in METRICS:
-        defined = [result[name] for result in results if result[name] is not None]
-        mean[name] = float(np.mean(defined)) if defined else None
-        if not defined:
-            reasons[name] = "undefined in every category"
-        elif len(defined) < len(results):
-            reasons[name] = f"mean over {len(defined)} of {len(results)} categories"
-    return mean, reasons
+def _below(state: Any, prefix: str) -> dict[str, np.ndarray]:
+    prefix += "."
+    return {name[len(prefix) :]: state[name] for name in state if name.startswith(prefix)}
