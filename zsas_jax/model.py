@@ -1,5 +1,6 @@
 """The networks of one checkpoint, as one pytree."""
 
+import jax
 from flax import nnx
 
 from zsas_jax.clip.model import Clip
@@ -21,6 +22,17 @@ class Model(nnx.Module):
         self.umci = nnx.data(Umci(config.umci, rngs=rngs) if config.umci else None)
 
 
+class OneKey(nnx.Rngs):
+    """Gives every parameter the same key, for building a network of which only shapes are wanted.
+
+    Counting keys while tracing takes most of the time of `nnx.eval_shape` on large networks.
+    """
+
+    def params(self) -> jax.Array:
+        """The key that does not change."""
+        return self["default"].key.get_value()
+
+
 def abstract_model(config: Config) -> Model:
     """The model's shapes and dtypes, with no weights in memory."""
-    return nnx.eval_shape(lambda: Model(config, rngs=nnx.Rngs(0)))
+    return nnx.eval_shape(lambda: Model(config, rngs=OneKey(0)))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from random_weights import random_weights
 
 from zsas_jax.clip.config import ClipConfig
 from zsas_jax.clip.tokenizer import train_tokenizer
@@ -53,7 +54,8 @@ CONFIG = Config(
 @pytest.fixture(scope="module")
 def bundle():
     tokenizer = train_tokenizer(["a photo of a nut."] * 4, 520, 8)
-    return checkpoint.Bundle(Model(CONFIG, rngs=nnx.Rngs(0)), tokenizer, CONFIG)
+    model = random_weights(lambda: Model(CONFIG, rngs=nnx.Rngs(0)))
+    return checkpoint.Bundle(model, tokenizer, CONFIG)
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,22 @@
-"""transformers' `CLIPModel` state dict -> `Clip`."""
+"""Weights of CLIP in the layouts in which they are published, and the sizes that their shapes tell.
 
-from collections.abc import Mapping
+- transformers' `CLIPModel`;
+- OpenAI's own, which is open_clip's too: our names, but for `attn.in_proj_weight` and `_bias`;
+- open_clip's with a text tower of its own (`text.` before the names of that tower).
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
-from zsas_jax.clip.config import ClipConfig
+from zsas_jax.clip.config import PRESETS, ClipConfig
 from zsas_jax.clip.model import Clip
-from zsas_jax.weights.conversion import Rule, convert
+from zsas_jax.errors import ConfigError
+from zsas_jax.weights.conversion import Rule, apply_rename, convert, count_numbered
+from zsas_jax.weights.tensors import StateDict
 
 # In order. The shared `transformer.resblocks` is told apart by its prefix `visual.`.
 TRANSFORMERS_RULES = (
@@ -41,8 +49,24 @@ TRANSFORMERS_IGNORED = {
 }
 
 
+OPENAI_RULES = (Rule(r"\.attn\.in_proj\.", ".attn.in_proj_"),)
+
+OPENAI_IGNORED = {
+    r"(input_resolution|context_length|vocab_size)": "sizes, which the shapes tell as well",
+    r"(.*\.)?attn_mask": "the causal mask, which is computed",
+}
+
+CUSTOM_TEXT_RULES = (
+    *OPENAI_RULES,
+    Rule(
+        r"^(transformer\.|token_embedding\.|positional_embedding$|ln_final\.|text_projection$)",
+        r"text.\1",
+    ),
+)
+
+
 def convert_transformers(
-    state_dict: Mapping[str, np.ndarray], config: ClipConfig, *, param_dtype=jnp.float32
+    state_dict: StateDict, config: ClipConfig, *, param_dtype=jnp.float32
 ) -> Clip:
     """Builds a Clip from the state dict of transformers' CLIPModel, as NumPy arrays.
 
@@ -53,3 +77,79 @@ def convert_transformers(
     """
     abstract = nnx.eval_shape(lambda: Clip(config, rngs=nnx.Rngs(0), param_dtype=param_dtype))
     return convert(abstract, state_dict, TRANSFORMERS_RULES, TRANSFORMERS_IGNORED)
+
+
+def config_from_shapes(shapes: Mapping[str, Sequence[int]], rules: Sequence[Rule]) -> ClipConfig:
+    """The sizes of a CLIP whose weights have these shapes under the names that `rules` lead to.
+
+    Shapes do not tell the heads: they are those of the published model of the same sizes, or else
+    64 channels wide, OpenAI's and open_clip's rule. Nor do they tell the activation: see
+    `published_activation`.
+
+    Raises:
+        KeyError: a weight that is needed for this is missing.
+        ConfigError: the shapes make no sense together.
+    """
+
+    def shape(native: str) -> Sequence[int]:
+        return shapes[apply_rename(native, rules).names[0]]
+
+    def layers(prefix: str) -> int:
+        first = apply_rename(f"{prefix}transformer.resblocks.0.ln_1.bias", rules).names[0]
+        return count_numbered(shapes, first)
+
+    def width_of_mlp(prefix: str) -> int:
+        return shape(f"{prefix}transformer.resblocks.0.mlp.c_fc.bias")[0]
+
+    positions = shape("visual.positional_embedding")[0]
+    patch_size = shape("visual.conv1.weight")[-1]
+    vision_width = shape("visual.class_embedding")[0]
+    vocab_size, text_width = shape("token_embedding.weight")
+    projection = apply_rename("visual.proj", rules)
+    sizes = ClipConfig(
+        image_size=patch_size * math.isqrt(positions - 1),
+        patch_size=patch_size,
+        vision_width=vision_width,
+        vision_layers=layers("visual."),
+        vision_heads=1,
+        vision_mlp_ratio=width_of_mlp("visual.") / vision_width,
+        context_length=shape("positional_embedding")[0],
+        vocab_size=vocab_size,
+        text_width=text_width,
+        text_layers=layers(""),
+        text_heads=1,
+        text_mlp_ratio=width_of_mlp("") / text_width,
+        embed_dim=shape("visual.proj")[0 if projection.transpose else 1],
+        end_token_id=vocab_size - 1,
+    )
+    for preset in PRESETS.values():
+        heads = {"vision_heads": preset.vision_heads, "text_heads": preset.text_heads}
+        if _same_sizes(sizes, dataclasses.replace(preset, vision_heads=1, text_heads=1)):
+            return dataclasses.replace(sizes, **heads)
+    for tower, width in (("vision", vision_width), ("text", text_width)):
+        if width % 64:
+            raise ConfigError(
+                f"the heads of a {tower} tower of width {width} are not known: expected a "
+                "multiple of 64, or a config.json"
+            )
+    return dataclasses.replace(sizes, vision_heads=vision_width // 64, text_heads=text_width // 64)
+
+
+def published_activation(sizes: ClipConfig) -> str | None:
+    """The activation of the published models of these sizes, None where there are two or none.
+
+    OpenAI's models have quick_gelu, those that LAION trained with open_clip gelu. B/32, B/16 and
+    L/14 exist of both.
+    """
+    only = {"ViT-L-14-336": "quick_gelu", "ViT-B-16-plus-240": "gelu", "ViT-H-14": "gelu"}
+    matches = (only[name] for name in only if _same_sizes(sizes, PRESETS[name]))
+    return next(matches, None)
+
+
+def _same_sizes(first: ClipConfig, second: ClipConfig) -> bool:
+    return first == dataclasses.replace(
+        second,
+        activation=first.activation,
+        text_pooling=first.text_pooling,
+        end_token_id=first.end_token_id,
+    )

@@ -1,6 +1,7 @@
 """Weights of other layouts for SAM; the names of Meta's checkpoints are our own."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +10,8 @@ from flax import nnx
 from zsas_jax.errors import WeightConversionError
 from zsas_jax.sam.config import SamConfig
 from zsas_jax.sam.model import Sam
-from zsas_jax.weights.conversion import Rule, convert
+from zsas_jax.weights.conversion import Rule, apply_rename, convert, count_numbered
+from zsas_jax.weights.tensors import StateDict, read
 
 SHARED_MATRIX = "shared_image_embedding.positional_embedding"
 SHARED_MATRIX_COPY = "prompt_encoder.shared_embedding.positional_embedding"
@@ -20,7 +22,7 @@ TRANSFORMERS_IGNORED = {
 
 
 def convert_transformers(
-    state_dict: Mapping[str, np.ndarray], config: SamConfig, *, param_dtype=jnp.float32
+    state_dict: StateDict, config: SamConfig, *, param_dtype=jnp.float32
 ) -> Sam:
     """Builds a SAM from the state dict of transformers' `SamModel`.
 
@@ -28,13 +30,22 @@ def convert_transformers(
         WeightConversionError: names all that is missing, unexpected or mis-shaped, or says that
             the two copies of the Gaussian matrix differ.
     """
+    require_equal_copies(state_dict)
+    target = nnx.eval_shape(lambda: Sam(config, param_dtype=param_dtype, rngs=nnx.Rngs(0)))
+    return convert(target, state_dict, transformers_rules(config), TRANSFORMERS_IGNORED)
+
+
+def require_equal_copies(state_dict: StateDict) -> None:
+    """Transformers stores the Gaussian matrix twice.
+
+    Raises:
+        WeightConversionError: the copies differ.
+    """
     matrix, copy = state_dict.get(SHARED_MATRIX), state_dict.get(SHARED_MATRIX_COPY)
-    if matrix is not None and copy is not None and not np.array_equal(matrix, copy):
+    if matrix is not None and copy is not None and not np.array_equal(read(matrix), read(copy)):
         raise WeightConversionError(
             f"{SHARED_MATRIX_COPY} differs from {SHARED_MATRIX}; expected two equal copies."
         )
-    target = nnx.eval_shape(lambda: Sam(config, param_dtype=param_dtype, rngs=nnx.Rngs(0)))
-    return convert(target, state_dict, transformers_rules(config), TRANSFORMERS_IGNORED)
 
 
 def transformers_rules(config: SamConfig) -> list[Rule]:
@@ -79,3 +90,51 @@ def _head_rules(head: str, depth: int) -> list[Rule]:
 
 def _escaped(name: str) -> str:
     return name.replace(".", r"\.")
+
+
+def config_from_shapes(shapes: Mapping[str, Sequence[int]], *, transformers: bool) -> SamConfig:
+    """The sizes of a SAM whose weights have these shapes, under transformers' or Meta's names.
+
+    The decoder's 8 heads alone cannot be told from shapes. A block is global where its relative
+    positions span the whole grid.
+
+    Raises:
+        KeyError: a weight that is needed for this is missing.
+        ConfigError: the shapes make no sense together.
+    """
+    rules = transformers_rules(SamConfig()) if transformers else []
+
+    def shape(native: str) -> Sequence[int]:
+        return shapes[apply_rename(native, rules).names[0]]
+
+    def count(native: str) -> int:
+        return count_numbered(shapes, apply_rename(native, rules).names[0])
+
+    width, _, _, patch_size = shape("image_encoder.patch_embed.proj.weight")
+    grid = shape("image_encoder.pos_embed")[1]
+    depth = count("image_encoder.blocks.0.norm1.bias")
+    rows = [shape(f"image_encoder.blocks.{index}.attn.rel_pos_h") for index in range(depth)]
+    reach = [(length + 1) // 2 for length, _ in rows]
+    out_chans = shape("image_encoder.neck.0.weight")[0]
+    head = "mask_decoder.iou_prediction_head."
+    head_layers = count_numbered(shapes, head + "layers.0.bias")
+    inner = shape("mask_decoder.transformer.layers.0.cross_attn_token_to_image.q_proj.weight")[0]
+    return SamConfig(
+        image_size=grid * patch_size,
+        patch_size=patch_size,
+        width=width,
+        depth=depth,
+        heads=width // rows[0][1],
+        mlp_ratio=shape("image_encoder.blocks.0.mlp.lin1.weight")[0] / width,
+        global_attn_indexes=tuple(index for index in range(depth) if reach[index] == grid),
+        window_size=min(reach),
+        out_chans=out_chans,
+        mask_channels=shape("prompt_encoder.mask_downscaling.3.weight")[0],
+        decoder_depth=count("mask_decoder.transformer.layers.0.norm1.bias"),
+        decoder_mlp_dim=shape("mask_decoder.transformer.layers.0.mlp.lin1.weight")[0],
+        decoder_downsample=out_chans // math.gcd(inner, out_chans),
+        num_multimask_outputs=shape("mask_decoder.mask_tokens.weight")[0] - 1,
+        # transformers numbers the layers between its proj_in and proj_out.
+        iou_head_depth=head_layers + (2 if transformers else 0),
+        iou_head_hidden=shapes[head + ("proj_in.bias" if transformers else "layers.0.bias")][0],
+    )

@@ -13,13 +13,14 @@ module that owns the leaf, never from its shape:
 Each leaf first gets the name it would have in a PyTorch model with our attribute names
 (`blocks.0.attn.qkv.weight`, the native name); rename rules then lead to the source's names. Every
 target is filled exactly once, every source key is used or ignored for a stated reason, and all
-that does not fit is reported in ONE error. Sources are NumPy arrays: no torch at run time.
+that does not fit is reported in ONE error. Names and shapes are looked at first; numbers are then
+read, checked and copied tensor by tensor, so that only one of them is in memory twice.
 """
 
 import difflib
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax.numpy as jnp
@@ -28,6 +29,7 @@ from flax import nnx
 
 from zsas_jax.errors import WeightConversionError
 from zsas_jax.ops.layers import LayerNorm
+from zsas_jax.weights.tensors import StateDict, read
 
 ModuleT = TypeVar("ModuleT", bound=nnx.Module)
 
@@ -67,33 +69,56 @@ class Rule(NamedTuple):
 
 
 Rename = Sequence[Rule] | Callable[[str], str | Source]
+# Wraps a sequence whose second argument says what is being done, as a progress bar does.
+Track = Callable[[Sequence, str], Iterable]
+
+
+def silent(items: Sequence, doing: str) -> Iterable:
+    """The `Track` that shows nothing."""
+    del doing
+    return items
 
 
 def convert(
     target: ModuleT,
-    source: Mapping[str, np.ndarray],
+    source: StateDict,
     rename: Rename = (),
     ignored: Mapping[str, str] | None = None,
+    track: Track = silent,
 ) -> ModuleT:
     """Returns `target` (abstract, from `nnx.eval_shape`, or real) with all leaves from `source`.
 
     Args:
         target: a module; itself unchanged. Its leaves' shapes and dtypes are binding; floating
             point numbers of any width are cast.
-        source: the state dict; nothing of it is kept.
+        source: the state dict, NumPy arrays or tensors still in their file, which are read one at
+            a time; nothing of it is kept.
         rename: rules applied in order to every native name, or a function of the native name.
         ignored: regular expression (of the whole key) -> why such source keys are not needed.
+        track: wraps the sequence of the target's leaves, to show progress.
 
     Raises:
         WeightConversionError: names all that is missing, unexpected, mis-shaped, of a wrong dtype,
             not finite or used twice.
     """
     graph, state = nnx.split(target)
-    arrays = _collect(target, source, rename, ignored or {})
-    leaves = [
-        (path, variable.replace(jnp.array(arrays[path])))
-        for path, variable in nnx.to_flat_state(state)
-    ]
+    plan, problems = _plan(target, source, rename, ignored or {})
+    leaves = []
+    for path, variable in track(nnx.to_flat_state(state), "converting"):
+        if path not in plan:
+            continue
+        where, label = plan[path]
+        parts = [read(source[name]) for name in where.names]
+        array, dtype = _transform(target, path, where, parts), variable.get_value().dtype
+        assert array is not None  # the plan has tried it
+        with np.errstate(over="ignore"):  # an overflow is reported below, as not finite
+            array = array.astype(dtype, copy=False)
+        if not np.isfinite(array).all():
+            problems["not finite"].append(f"{label} (as {dtype})")
+        # With a problem known, the rest is only looked at, to name all problems at once.
+        if not any(problems.values()):
+            leaves.append((path, variable.replace(jnp.array(array))))
+    _raise_if_any(type(target).__name__, problems)
     return nnx.merge(graph, nnx.from_flat_state(leaves))
 
 
@@ -110,7 +135,14 @@ def check_manifest(
     """
     zero = np.zeros((), np.float32)
     source = {name: np.broadcast_to(zero, tuple(shape)) for name, shape in shapes.items()}
-    _collect(target, source, rename, ignored or {})
+    _raise_if_any(type(target).__name__, _plan(target, source, rename, ignored or {})[1])
+
+
+def count_problems(
+    target: nnx.Module, source: StateDict, rename: Rename, ignored: Mapping[str, str]
+) -> int:
+    """How many names and shapes of `source` do not fit; no number is read."""
+    return sum(map(len, _plan(target, source, rename, ignored)[1].values()))
 
 
 def native_names(target: nnx.Module) -> dict[tuple, str]:
@@ -123,13 +155,23 @@ def native_names(target: nnx.Module) -> dict[tuple, str]:
     return names
 
 
-def _collect(
-    target: nnx.Module, source: Mapping[str, np.ndarray], rename: Rename, ignored: Mapping[str, str]
-) -> dict[tuple, np.ndarray]:
-    """All arrays in the target's layout and dtype by path, or one error."""
+def count_numbered(names: Iterable[str], first: str) -> int:
+    """The highest number + 1 that `names` have in the place of the first 0 of the name `first`."""
+    numbered = re.compile(re.escape(first.split("0.")[0]) + r"(\d+)\.")
+    found = (numbered.match(name) for name in names)
+    return 1 + max((int(match[1]) for match in found if match), default=-1)
+
+
+def _plan(
+    target: nnx.Module, source: StateDict, rename: Rename, ignored: Mapping[str, str]
+) -> tuple[dict[tuple, tuple[Source, str]], dict[str, list[str]]]:
+    """Where every leaf that fits comes from, with its label, and what does not fit.
+
+    Looks at names, shapes and dtypes alone.
+    """
     problems: dict[str, list[str]] = {kind: [] for kind in PROBLEMS}
     names = native_names(target)
-    wanted = {path: _apply_rename(name, rename) for path, name in names.items()}
+    wanted = {path: apply_rename(name, rename) for path, name in names.items()}
     uses = Counter(name for where in wanted.values() for name in where.names)
     unexpected = sorted(
         key
@@ -137,38 +179,38 @@ def _collect(
         if key not in uses and not any(re.fullmatch(pattern, key) for pattern in ignored)
     )
     _, state = nnx.split(target)
-    arrays: dict[tuple, np.ndarray] = {}
+    plan: dict[tuple, tuple[Source, str]] = {}
+    zero = np.zeros((), np.float32)
     for path, variable in nnx.to_flat_state(state):
         where, leaf = wanted[path], variable.get_value()
         label = _label(where, names[path])
         missing = [name for name in where.names if name not in source]
         if missing:
-            problems["missing"].extend(f"{name}{_nearest(name, unexpected)}" for name in missing)
+            problems["missing"].extend(missing)
             continue
-        parts = [np.asarray(source[name]) for name in where.names]
+        parts = [source[name] for name in where.names]
         if not all(jnp.issubdtype(part.dtype, jnp.floating) for part in parts):
             found = ", ".join(str(part.dtype) for part in parts)
             problems["of a wrong dtype"].append(
                 f"{label}: found {found}, expected floating point numbers"
             )
             continue
-        array = _transform(target, path, where, parts)
-        if array is None or array.shape != leaf.shape:
-            found = " + ".join(str(part.shape) for part in parts)
-            became = "" if array is None or array.shape == parts[0].shape else f" -> {array.shape}"
-            problems["mis-shaped"].append(f"{label}: found {found}{became}, expected {leaf.shape}")
+        # Zero strides: the transform of the shape alone.
+        shapes = [np.broadcast_to(zero, part.shape) for part in parts]
+        became = _transform_shape(target, path, where, shapes)
+        if became != leaf.shape:
+            found = " + ".join(str(tuple(part.shape)) for part in parts)
+            arrow = "" if became in (None, tuple(parts[0].shape)) else f" -> {became}"
+            problems["mis-shaped"].append(f"{label}: found {found}{arrow}, expected {leaf.shape}")
             continue
-        with np.errstate(over="ignore"):  # an overflow is reported below, as not finite
-            arrays[path] = array.astype(leaf.dtype, copy=False)
-        if not np.isfinite(arrays[path]).all():
-            problems["not finite"].append(f"{label} (as {leaf.dtype})")
+        plan[path] = where, label
     problems["unexpected"] = unexpected
     problems["used for more than one target"] = [name for name, uses in uses.items() if uses > 1]
-    _raise_if_any(type(target).__name__, problems)
-    return arrays
+    return plan, problems
 
 
-def _apply_rename(native: str, rename: Rename) -> Source:
+def apply_rename(native: str, rename: Rename) -> Source:
+    """Where a target with this native name comes from."""
     if callable(rename):
         result = rename(native)
         return result if isinstance(result, Source) else Source((result,))
@@ -239,6 +281,20 @@ def _transform(
         return None
 
 
+def _transform_shape(
+    target: nnx.Module, path: tuple, where: Source, parts: list[np.ndarray]
+) -> tuple[int, ...] | None:
+    """The shape that `_transform` gives, with no memory for the concatenation of large parts."""
+    if len(parts) > 1:
+        # Equal parts: heads of unequal projections would be cut in the wrong places.
+        if len({part.shape for part in parts}) > 1 or not parts[0].ndim:
+            return None
+        rows = len(parts) * parts[0].shape[0]
+        parts = [np.broadcast_to(parts[0][:1], (rows, *parts[0].shape[1:]))]
+    array = _transform(target, path, where, parts)
+    return None if array is None else array.shape
+
+
 def _label(where: Source, native: str) -> str:
     joined = " + ".join(where.names)
     return joined if joined == native else f"{joined} (for {native})"
@@ -258,7 +314,9 @@ def _raise_if_any(module: str, problems: dict[str, list[str]]) -> None:
     lines = [f"The weights do not fit {module}: {counts}."]
     for kind, names in found.items():
         lines.append(f"  {kind}:")
-        lines += [f"    {name}" for name in names[:LISTED_NAMES]]
+        for name in names[:LISTED_NAMES]:
+            near = _nearest(name, problems["unexpected"]) if kind == "missing" else ""
+            lines.append(f"    {name}{near}")
         if len(names) > LISTED_NAMES:
             lines.append(f"    ... and {len(names) - LISTED_NAMES} more")
     raise WeightConversionError("\n".join(lines))
