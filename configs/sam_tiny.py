@@ -22,7 +22,7 @@ SAM = SamConfig(
 
 CONFIG = TrainConfig(
     task="sam",
-    steps=4500,
+    steps=2400,
     batch_size=8,
     sam=SAM,
     data=DataConfig(crop_min=0.3, full_picture=0.2),

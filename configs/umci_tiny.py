@@ -8,10 +8,10 @@ from zsas_jax.training.config import DataConfig, OptimizerConfig, TrainConfig, U
 
 CONFIG = TrainConfig(
     task="umci",
-    steps=600,
+    steps=400,
     batch_size=8,
     init=("runs/clip_tiny_192/model", "runs/sam_tiny/model"),
-    umci_task=UmciTaskConfig(dice_over="batch", tuning_per_class=4, calibration_per_class=6),
+    umci_task=UmciTaskConfig(dice_over="batch", tuning_per_class=3, calibration_per_class=6),
     data=DataConfig(crop_min=0.5, full_picture=0.5, foreign_patch=0.2),
     optimizer=OptimizerConfig(
         learning_rate=5e-4, weight_decay=0.01, warmup_steps=50, schedule="cosine"

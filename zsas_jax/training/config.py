@@ -38,6 +38,61 @@ class DataConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class AuxiliaryConfig:
+    """Training photos: a registered data set with masks, of which a part is held out.
+
+    ClipSAM trains on MVTec AD to test VisA, MTD and KSDD2, and on VisA to test MVTec AD. It names
+    no augmentation, so that all are off here. All probabilities are of one photo in one epoch.
+    """
+
+    name: str = ""
+    """A data set of `zsas_jax.data.registry` ("mvtec", "visa"), or a FILE.py that describes your
+    own; empty trains on the generator's pictures (`data`)."""
+    data_dir: str = ""
+    """Its directory as published (train.py: --data-dir)."""
+    categories: tuple[str, ...] = ()
+    """The categories to train on; none named means all."""
+    split: Literal["test", "train"] = "test"
+    """The published split: the test photos have the anomalies (APRIL-GAN, `train.py`)."""
+    held_out: float = 0.1
+    """Share of the photos of each defect type on which every epoch is validated; not specified by
+    the paper. 0 validates nothing."""
+    validation_size: int = 256
+    """Side in pixels to which maps and masks are stretched for the validation metrics."""
+    cache: bool = True
+    """Compute the frozen CLIP's patch tokens once and read them from disk. Off with any random
+    augmentation: the tokens of a changed photo serve only once."""
+    cache_dir: str = "runs/features"
+    """Where patch tokens are kept, by weights, preprocessing and content of the photo."""
+    flip: float = 0.0
+    """Probability of a flip, each of left-right and up-down."""
+    rotate: float = 0.0
+    """Probability of a turn by 90, 180 or 270 degrees."""
+    colour: float = 0.0
+    """Largest relative change of brightness, contrast and each colour."""
+    mosaic: float = 0.0
+    """Probability that four photos of the same category, pasted 2 x 2 at their own size, take the
+    photo's place (APRIL-GAN: 0.2 on MVTec AD)."""
+    workers: int = 8
+    """Threads that decode photos or read tokens ahead of the device."""
+
+    def __post_init__(self):
+        for name in ("held_out", "flip", "rotate", "colour", "mosaic"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ConfigError(f"auxiliary.{name} is {value}: expected between 0 and 1")
+        for name in ("validation_size", "workers"):
+            if getattr(self, name) < 1:
+                value = getattr(self, name)
+                raise ConfigError(f"auxiliary.{name} is {value}: expected at least 1")
+
+    @property
+    def random(self) -> bool:
+        """Whether a photo looks different in every epoch."""
+        return max(self.flip, self.rotate, self.colour, self.mosaic) > 0
+
+
+@dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
     """AdamW with warm-up and cosine decay (ClipSAM 4.1: AdamW, learning rate 1e-4, no schedule)."""
 
@@ -46,11 +101,26 @@ class OptimizerConfig:
     from nothing in fewer steps."""
     learning_rate: float = 1e-4
     weight_decay: float = 0.01
+    b1: float = 0.9
     b2: float = 0.999
     warmup_steps: int = 0
     schedule: Literal["constant", "cosine"] = "constant"
     clip_norm: float = 1.0
     """Largest global norm of the gradient; 0 turns clipping off."""
+    accumulation: int = 1
+    """Parts into which a batch is cut, one after the other, where it does not fit in memory; the
+    gradient is their mean."""
+    ema_decay: float = 0.0
+    """Decay of a moving average of the parameters, which then is what is validated and saved; 0
+    keeps none."""
+
+    def __post_init__(self):
+        if self.accumulation < 1:
+            raise ConfigError(f"optimizer.accumulation is {self.accumulation}: expected at least 1")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(
+                f"optimizer.ema_decay is {self.ema_decay}: expected at least 0 and below 1"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,27 +190,48 @@ class TrainConfig:
     """One training run of one network."""
 
     task: Literal["clip", "sam", "umci"]
-    steps: int
-    batch_size: int
+    steps: int = 0
+    """Updates; 0 means as many as `epochs` take."""
+    batch_size: int = 8
+    """Pictures of one update, over all devices and parts (`optimizer.accumulation`)."""
+    epochs: int = 0
+    """Passes over the training pictures where `steps` is 0."""
     clip: ClipConfig | None = None
     sam: SamConfig | None = None
     umci: UmciConfig | None = None
     init: tuple[str, ...] = ()
     """Checkpoint directories whose networks are taken over (frozen, unless they are trained)."""
     data: DataConfig = DataConfig()
+    auxiliary: AuxiliaryConfig = AuxiliaryConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     clip_task: ClipTaskConfig = ClipTaskConfig()
     sam_task: SamTaskConfig = SamTaskConfig()
     umci_task: UmciTaskConfig = UmciTaskConfig()
     pipeline: PipelineConfig = dataclasses.field(default_factory=PipelineConfig)
     """Pipeline settings that are saved with the trained network."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What UMCI's training computes in, the frozen CLIP included; trained parameters, the
+    optimizer, scores and losses stay float32."""
+    shard_frozen: bool = False
+    """Whether frozen weights are split over the devices instead of copied to each."""
+    keep: Literal["last", "best"] = "last"
+    """Which parameters the run saves at its end: the last, or those of the best validation."""
     seed: int = 0
     log_every: int = 20
     """Steps between lines of log.csv."""
     checkpoint_every: int = 200
-    """Steps between resumable checkpoints."""
+    """Steps between resumable checkpoints, which the end of each validated epoch makes as well."""
+    sample_maps: int = 4
+    """Validation photos whose maps are drawn every epoch."""
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
+        if self.steps < 1 and not (self.steps == 0 and self.epochs > 0):
+            raise ConfigError(f"steps is {self.steps}: expected at least 1, or 0 and some epochs")
+        for name in ("batch_size", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 1")
+        if self.batch_size % self.optimizer.accumulation:
+            raise ConfigError(
+                f"batch_size is {self.batch_size}: expected a multiple of the "
+                f"{self.optimizer.accumulation} parts of optimizer.accumulation"
+            )

@@ -1,9 +1,8 @@
 """The training loop. It knows parameters, a loss and batches, not what is being trained."""
 
-import csv
-import dataclasses
 import functools
-import json
+import logging
+import math
 import pathlib
 import signal
 import time
@@ -12,18 +11,36 @@ from typing import Any, NamedTuple
 
 import grain
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
-import optax.contrib
-import orbax.checkpoint as ocp
-from tqdm import tqdm
 
-from zsas_jax.errors import CheckpointError, ConfigError, ZsasError
-from zsas_jax.training.config import OptimizerConfig, TrainConfig
+from zsas_jax.errors import ZsasError
+from zsas_jax.training.checkpoints import Checkpoints, check_directory, claim_directory
+from zsas_jax.training.config import TrainConfig
+from zsas_jax.training.devices import Devices, any_process, wait_for_all
+from zsas_jax.training.journal import Journal, progress_bar
+from zsas_jax.training.optimizers import make_optimizer
 from zsas_jax.weights.checkpoint import Bundle, save
 
 Batch = dict[str, Any]
 Scalars = dict[str, jax.Array]
+
+logger = logging.getLogger(__name__)
+
+
+class Validation(NamedTuple):
+    """What an epoch's parameters do on held-out data.
+
+    Attributes:
+        scalars: for people, by name; None where a metric is not defined.
+        score: higher is better; the best epoch's checkpoint is kept.
+        pictures: sample maps by name, uint8 [h, w, 3].
+    """
+
+    scalars: dict[str, float | None]
+    score: float
+    pictures: dict[str, np.ndarray]
 
 
 class Task(NamedTuple):
@@ -32,9 +49,14 @@ class Task(NamedTuple):
     Attributes:
         params: the trained parameters, the only thing the optimizer sees.
         frozen: arrays that the loss reads and nothing changes.
-        loss: (params, frozen, batch, key) -> (scalar, scalars to log).
-        dataset: batches of NumPy arrays, endless and in an order that the seed fixes.
+        loss: (params, frozen, batch, key) -> (scalar, scalars to log); both are means over the
+            batch, so that parts of it can be averaged.
+        dataset: this process's rows of batches of NumPy arrays, endless and in an order that the
+            seed fixes.
         export: trained parameters -> what the run saves.
+        steps_per_epoch: batches in one pass over the data.
+        validate: (params, frozen, devices) -> measurements, after every epoch; or None.
+        provenance: what is saved with the result about where it comes from.
     """
 
     params: Any
@@ -42,157 +64,226 @@ class Task(NamedTuple):
     loss: Callable[[Any, Any, Batch, jax.Array], tuple[jax.Array, Scalars]]
     dataset: grain.IterDataset
     export: Callable[[Any], Bundle]
-
-
-def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
-    """The configured optimizer; biases, norms and other vectors are not decayed."""
-    peak, warmup = config.learning_rate, config.warmup_steps
-    if config.schedule == "cosine":
-        rate = optax.warmup_cosine_decay_schedule(0.0, peak, warmup, max(steps, warmup + 1))
-    else:
-        rate = optax.linear_schedule(0.0, peak, warmup) if warmup else peak
-    if config.algorithm == "muon":
-        # Matrices by Muon with updates of AdamW's size, everything else by Adam.
-        update = optax.contrib.muon(
-            rate, weight_decay=config.weight_decay, consistent_rms=0.2, adam_b2=config.b2
-        )
-    else:
-        update = optax.adamw(
-            rate,
-            b2=config.b2,
-            weight_decay=config.weight_decay,
-            mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
-        )
-    parts: list[optax.GradientTransformation] = [update]
-    if config.clip_norm > 0:
-        parts.insert(0, optax.clip_by_global_norm(config.clip_norm))
-    return optax.chain(*parts)
+    steps_per_epoch: int = 1
+    validate: Callable[[Any, Any, Devices], Validation] | None = None
+    provenance: dict[str, Any] | None = None
 
 
 def train(
-    config: TrainConfig, task: Task, output_dir: pathlib.Path, *, resume: bool = False
+    config: TrainConfig,
+    task: Task,
+    output_dir: pathlib.Path,
+    *,
+    resume: bool = False,
+    devices: Devices | None = None,
 ) -> pathlib.Path | None:
-    """Trains until `config.steps` and saves the result as `<output_dir>/model`, which it returns.
+    """Trains to the end and saves the result as `<output_dir>/model`, which it returns.
 
-    Writes config.json, log.csv and resumable checkpoints. SIGTERM and Ctrl-C save a checkpoint and
-    end the run early (None is returned); `resume` goes on from the last checkpoint, with the same
-    batches as if the run had never stopped.
+    Writes config.json, the files of `Journal` and resumable checkpoints. SIGTERM and Ctrl-C save a
+    checkpoint and end the run early (None is returned); `resume` goes on from the last checkpoint,
+    with the same batches as if the run had never stopped. Every process of a run on several hosts
+    calls this; the first one writes, to a directory that all of them can read.
 
     Raises:
-        CheckpointError: the directory holds another run, or nothing to resume.
-        ZsasError: the loss is no longer finite; it names the step and the last checkpoint.
+        CheckpointError: the directory holds another run, or nothing to resume, or is full.
+        ConfigError: a batch that the devices cannot share.
+        ZsasError: the loss is no longer finite; it names the step, the last checkpoint and the
+            likely cause.
     """
+    devices = devices or Devices()
+    devices.check_batch(config.batch_size, config.optimizer.accumulation)
     output_dir = output_dir.absolute()
-    _claim(config, output_dir, resume)
-    optimizer = make_optimizer(config.optimizer, config.steps)
-    state = {"params": task.params, "optimizer": optimizer.init(task.params)}
-    options = ocp.CheckpointManagerOptions(max_to_keep=2, create=True)
-    with ocp.CheckpointManager(output_dir / "checkpoints", options=options) as manager:
+    check_directory(config, output_dir, resume=resume)
+    wait_for_all("every process has looked at the directory")
+    if devices.writes:
+        claim_directory(config, output_dir)
+    wait_for_all("the directory is claimed")
+    total = config.steps or config.epochs * task.steps_per_epoch
+    optimizer = make_optimizer(config.optimizer, total)
+    state = devices.copy(_first_state(config, task.params, optimizer))
+    frozen = devices.place_frozen(task.frozen, config.shard_frozen)
+    step_fn = _make_step(config, optimizer, task.loss, devices)
+    with Checkpoints(output_dir) as checkpoints:
         batches = iter(task.dataset)
         first = 0
-        if resume and manager.latest_step() is not None:
-            first, state = _restore(manager, state, batches)
-        step_fn = _make_step(optimizer, task.loss)
-        stop = _StopSignal()
-        with stop, _Log(output_dir / "log.csv", first) as log:
-            progress = tqdm(range(first, config.steps), initial=first, total=config.steps)
-            for step in progress:
-                batch = next(batches)
-                key = jax.random.fold_in(jax.random.key(config.seed), step)
-                state, scalars = step_fn(state, task.frozen, batch, key)
-                done = step + 1
-                due = done % config.checkpoint_every == 0 or done == config.steps or stop.asked
-                if due or done % config.log_every == 0:
-                    _check_finite(float(scalars["loss"]), done, manager, config)
-                if done % config.log_every == 0 or done == config.steps:
-                    row = log.write(done, scalars, config.batch_size * config.log_every)
-                    progress.set_postfix_str(f"loss {row['loss']:.4f}")
+        if resume and checkpoints.latest is not None:
+            first = checkpoints.latest
+            state = checkpoints.restore(first, state, batches)
+        journal = Journal(output_dir, first, writes=devices.writes)
+        health = devices.copy(np.int32(0))
+        with _StopSignal() as stop, journal:
+            watch = _Watch(config, checkpoints)
+            row, seen = {"loss": math.nan, "images_per_second": math.nan}, first
+            progress = progress_bar(first, total, shown=devices.writes)
+            for done in (step + 1 for step in progress):
+                batch = devices.place_batch(next(batches))
+                state, health, scalars = step_fn(state, health, frozen, batch, np.int32(done))
+                noted = done % config.log_every == 0 or done == total
+                asked = stop.asked
+                stopping = any_process(asked) if noted or jax.process_count() == 1 else False
+                epoch, rest = divmod(done, max(task.steps_per_epoch, 1))
+                validated = task.validate is not None and (rest == 0 or done == total)
+                due = done % config.checkpoint_every == 0 or done == total or stopping or validated
+                if due or noted:
+                    watch.check(int(health), done, scalars, batch)
+                if noted:
+                    values = {name: float(value) for name, value in scalars.items()}
+                    row = journal.scalars(done, values, config.batch_size * (done - seen))
+                    seen = done
+                    shown = f"loss {row['loss']:.4f}, {row['images_per_second']:.1f} images/s"
+                    progress.set_postfix_str(shown)
+                score = None
+                if validated and task.validate is not None and not stopping:
+                    started = time.monotonic()
+                    found = task.validate(_kept(state), frozen, devices)
+                    journal.validation(done, epoch, found.scalars, found.pictures)
+                    journal.paused += time.monotonic() - started
+                    score = found.score
+                    logger.info("epoch %d: %s", epoch, _in_words(found.scalars))
                 if due:
-                    _save(manager, done, state, batches)
-                if stop.asked:
-                    manager.wait_until_finished()
+                    checkpoints.save(done, state, batches, config, score)
+                if stopping:
+                    checkpoints.wait()
                     return None
-    return save(output_dir / "model", task.export(state["params"]), overwrite=True)
+            checkpoints.wait()
+            result = _finish(config, task, state, checkpoints, output_dir, devices)
+            best = checkpoints.best
+            facts = {"steps": total, "batch_size": config.batch_size, "devices": devices.count}
+            best_facts = best and {"step": best, "scalars": journal.epoch_at(best)}
+            journal.summary({**facts, **row, "best": best_facts})
+    return result
 
 
-def _make_step(optimizer: optax.GradientTransformation, loss: Callable):
-    @functools.partial(jax.jit, donate_argnums=0)
-    def step(state, frozen, batch, key):
-        grad_fn = jax.value_and_grad(loss, has_aux=True)
-        (value, scalars), gradient = grad_fn(state["params"], frozen, batch, key)
+def _first_state(
+    config: TrainConfig, params: Any, optimizer: optax.GradientTransformation
+) -> dict[str, Any]:
+    state = {"params": params, "optimizer": optimizer.init(params)}
+    if config.optimizer.ema_decay:
+        state["ema"] = jax.tree.map(jnp.copy, params)
+    return state
+
+
+def _kept(state: dict[str, Any]) -> Any:
+    """The parameters that are validated and saved."""
+    return state.get("ema", state["params"])
+
+
+def _make_step(
+    config: TrainConfig,
+    optimizer: optax.GradientTransformation,
+    loss: Callable,
+    devices: Devices,
+):
+    """One update: (state, health, frozen, batch, number from 1) -> (state, health, scalars).
+
+    `health` is 0, or the number of the first step whose loss or gradient was not finite.
+    """
+    parts, decay = config.optimizer.accumulation, config.optimizer.ema_decay
+    grad_fn = jax.value_and_grad(loss, has_aux=True)
+
+    def accumulated(params, frozen, batch, key):
+        """Mean over parts of the batch, one after the other."""
+
+        # Row r belongs to part r modulo `parts`, so that every device has rows of every part.
+        def cut(rows):
+            shape = (rows.shape[0] // parts, parts, *rows.shape[1:])
+            return jnp.moveaxis(rows.reshape(shape), 1, 0)
+
+        def add(total, part):
+            number, rows = part
+            found = grad_fn(params, frozen, rows, jax.random.fold_in(key, number))
+            return jax.tree.map(jnp.add, total, found), None
+
+        first = jax.tree.map(lambda rows: cut(rows)[0], batch)
+        shapes = jax.eval_shape(grad_fn, params, frozen, first, key)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        total, _ = jax.lax.scan(add, zeros, (jnp.arange(parts), jax.tree.map(cut, batch)))
+        return jax.tree.map(lambda leaf: leaf / parts, total)
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1), out_shardings=devices.copied)
+    def step(state, health, frozen, batch, number):
+        key = jax.random.fold_in(jax.random.key(config.seed), number - 1)
+        compute = grad_fn if parts == 1 else accumulated
+        (value, scalars), gradient = compute(state["params"], frozen, batch, key)
         updates, moments = optimizer.update(gradient, state["optimizer"], state["params"])
         params = optax.apply_updates(state["params"], updates)
         scalars = {"loss": value, "gradient_norm": optax.tree.norm(gradient), **scalars}
-        return {"params": params, "optimizer": moments}, scalars
+        new = {"params": params, "optimizer": moments}
+        if decay:
+            new["ema"] = jax.tree.map(
+                lambda old, now: decay * old + (1 - decay) * now, state["ema"], params
+            )
+        healthy = jnp.isfinite(value) & jnp.isfinite(scalars["gradient_norm"])
+        health = jnp.where((health == 0) & ~healthy, number, health)
+        return new, health, scalars
 
     return step
 
 
-def _claim(config: TrainConfig, output_dir: pathlib.Path, resume: bool) -> None:
-    """Refuses a directory of another run; the number of steps may grow."""
-    file = output_dir / "config.json"
-    settings = json.loads(json.dumps(dataclasses.asdict(config)))
-    if file.exists():
-        found = json.loads(file.read_text())
-        if not resume:
-            raise CheckpointError(
-                f"{output_dir} holds a run already: expected --resume or another --output-dir"
-            )
-        changed = [name for name in settings if settings[name] != found.get(name)]
-        if set(changed) - {"steps"}:
-            raise CheckpointError(
-                f"{output_dir} holds a run of another configuration ({', '.join(changed)} differ)"
-            )
-    elif resume:
-        raise CheckpointError(f"{output_dir} holds no run to resume: {file} is missing")
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(settings, indent=1) + "\n")
-    except OSError as error:
-        raise ConfigError(f"{output_dir} cannot be written: {error.strerror}") from error
+class _Watch:
+    """Ends a run that diverges, before every save: what is on disk is always good."""
+
+    # Times the loss of the first check; a bounded loss never gets there.
+    _DIVERGED = 1000.0
+
+    def __init__(self, config: TrainConfig, checkpoints: Checkpoints):
+        self._config, self._checkpoints = config, checkpoints
+        self._first: float | None = None
+
+    def check(self, bad_step: int, step: int, scalars: Scalars, batch: Batch) -> None:
+        loss, norm = float(scalars["loss"]), float(scalars["gradient_norm"])
+        if self._first is None and math.isfinite(loss):
+            self._first = max(abs(loss), 1e-3)
+        diverged = self._first is not None and abs(loss) > self._DIVERGED * self._first
+        if not bad_step and not diverged:
+            return
+        found = f"the loss is {loss:.4g} at step {step}"
+        if bad_step and math.isfinite(loss):
+            found = f"the gradient's norm is {norm:.4g} at step {bad_step}"
+        elif bad_step:
+            found = f"the loss is {loss:.4g} at step {bad_step}"
+        last = self._checkpoints.latest
+        good = "there is no checkpoint yet"
+        if last is not None:
+            good = f"the last good checkpoint is step {last}"
+        raise ZsasError(f"{found}: {good}; {self._cause(batch)}")
+
+    def _cause(self, batch: Batch) -> str:
+        for name, rows in batch.items():
+            if jnp.issubdtype(rows.dtype, jnp.floating) and not bool(jnp.isfinite(rows).all()):
+                return f"the batch's {name!r} is not finite, so the data are the likely cause"
+        optimizer = self._config.optimizer
+        advice = f"a lower learning rate than {optimizer.learning_rate} is the usual remedy"
+        if not optimizer.clip_norm:
+            advice += ", or optimizer.clip_norm 1"
+        if self._config.precision == "bfloat16":
+            advice += ", or precision float32"
+        return advice
 
 
-def _check_finite(
-    loss: float, step: int, manager: ocp.CheckpointManager, config: TrainConfig
-) -> None:
-    """Before every save, so that what is on disk is always good."""
-    if not np.isfinite(loss):
-        raise ZsasError(
-            f"the loss is {loss} at step {step}: the last good checkpoint is step "
-            f"{manager.latest_step()}; a lower learning rate than "
-            f"{config.optimizer.learning_rate} is the usual remedy"
-        )
+def _finish(
+    config: TrainConfig,
+    task: Task,
+    state: Any,
+    checkpoints: Checkpoints,
+    output_dir: pathlib.Path,
+    devices: Devices,
+) -> pathlib.Path:
+    """Saves the parameters that the config wants kept."""
+    if config.keep == "best" and (best := checkpoints.best) is not None:
+        state = checkpoints.restore(best, state)
+    result = output_dir / "model"
+    if devices.writes:
+        bundle = task.export(jax.tree.map(jnp.asarray, jax.device_get(_kept(state))))
+        if jax.process_count() > 1:  # Orbax takes no arrays of one process among several.
+            bundle = bundle._replace(model=jax.device_get(bundle.model))
+        save(result, bundle, overwrite=True, provenance=task.provenance)
+    wait_for_all("saved")
+    return result
 
 
-def _save(manager: ocp.CheckpointManager, step: int, state: Any, batches: Any) -> None:
-    if manager.latest_step() != step:
-        manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(_plain(state)),
-                batches=ocp.args.JsonSave(batches.get_state()),
-            ),
-        )
-
-
-def _restore(manager: ocp.CheckpointManager, state: Any, batches: Any) -> tuple[int, Any]:
-    step = manager.latest_step()
-    assert step is not None
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _plain(state))
-    restored = manager.restore(
-        step,
-        args=ocp.args.Composite(
-            state=ocp.args.StandardRestore(abstract), batches=ocp.args.JsonRestore()
-        ),
-    )
-    batches.set_state(restored["batches"])
-    leaves = jax.tree.leaves(restored["state"])
-    return step, jax.tree.unflatten(jax.tree.structure(state), leaves)
-
-
-def _plain(state: Any) -> list[jax.Array]:
-    """The leaves in order: independent of how NNX and optax nest them."""
-    return jax.tree.leaves(state)
+def _in_words(scalars: dict[str, float | None]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in scalars.items() if value is not None)
 
 
 class _StopSignal:
@@ -212,39 +303,3 @@ class _StopSignal:
     def __exit__(self, *_):
         for number, handler in self._old.items():
             signal.signal(number, handler)
-
-
-class _Log:
-    """One CSV row per logged step; a resumed run drops the rows that it will write again."""
-
-    def __init__(self, path: pathlib.Path, first: int):
-        self._path, self._first, self._time = path, first, time.monotonic()
-
-    def __enter__(self):
-        rows: list[dict[str, str]] = []
-        if self._path.exists() and self._first:
-            with self._path.open(newline="") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= self._first]
-        self._file = self._path.open("w", newline="")
-        self._writer: csv.DictWriter | None = None
-        for row in rows:
-            self._row(row)
-        return self
-
-    def __exit__(self, *_):
-        self._file.close()
-
-    def write(self, step: int, scalars: Scalars, images: int) -> dict[str, float | int]:
-        values = {name: float(value) for name, value in jax.device_get(scalars).items()}
-        now = time.monotonic()
-        row = {"step": step, **values, "images_per_second": images / (now - self._time)}
-        self._time = now
-        self._row({name: f"{value:.6g}" for name, value in row.items()})
-        self._file.flush()
-        return row
-
-    def _row(self, row: dict[str, str]) -> None:
-        if self._writer is None:
-            self._writer = csv.DictWriter(self._file, list(row))
-            self._writer.writeheader()
-        self._writer.writerow(row)

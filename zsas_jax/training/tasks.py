@@ -1,52 +1,39 @@
 """What each network is trained on: datasets, losses and what a run saves."""
 
-import dataclasses
-import pathlib
-from collections.abc import Callable
 from typing import Any
 
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array
 
 from zsas_jax import clip as clip_network
 from zsas_jax.clip import Clip
 from zsas_jax.clip.tokenizer import Tokenizer, train_tokenizer
-from zsas_jax.config import Config
-from zsas_jax.data.pool import Pool, open_pool
 from zsas_jax.errors import ConfigError
-from zsas_jax.model import Model
-from zsas_jax.prompting.text import encode_text
 from zsas_jax.sam import Sam
-from zsas_jax.training import captions, losses
-from zsas_jax.training.augment import augment
-from zsas_jax.training.calibration import calibrate, tune
-from zsas_jax.training.config import DataConfig, OptimizerConfig, TrainConfig
+from zsas_jax.training import captions, losses, starting
+from zsas_jax.training.config import OptimizerConfig, TrainConfig
+from zsas_jax.training.generated import generated_batches, some_images
 from zsas_jax.training.initialization import initialize_clip, initialize_sam
-from zsas_jax.training.loop import Batch, Scalars, Task, make_optimizer
+from zsas_jax.training.loop import Batch, Scalars, Task
+from zsas_jax.training.optimizers import make_optimizer
+from zsas_jax.training.provenance import describe
 from zsas_jax.training.sam import sam_loss, sam_sample
+from zsas_jax.training.umci import umci_task
 from zsas_jax.umci import Umci
-from zsas_jax.weights.checkpoint import Bundle, load
+from zsas_jax.weights.checkpoint import Bundle
 
 
 def make_task(config: TrainConfig) -> Task:
     """Builds the task that `config.task` names."""
-    return {"clip": _clip_task, "sam": _sam_task, "umci": _umci_task}[config.task](config)
-
-
-def normalize(
-    images: UInt8[Array, "b h w 3"], mean: tuple[float, ...], std: tuple[float, ...]
-) -> Float[Array, "b h w 3"]:
-    """Levels 0..255 to normalised pixels; `mean` and `std` are in the same levels."""
-    return (images.astype(jnp.float32) - jnp.asarray(mean)) / jnp.asarray(std)
+    return {"clip": _clip_task, "sam": _sam_task, "umci": umci_task}[config.task](config)
 
 
 def _clip_task(config: TrainConfig) -> Task:
-    start, tokenizer, parts = _start(config)
+    start, tokenizer, parts = starting.start(config)
     sizes, umci_sizes, weights = parts.clip, parts.umci, config.clip_task
     if sizes is None:
         raise ConfigError("task 'clip' has no clip sizes: expected `clip` or an `init` with a CLIP")
@@ -59,13 +46,13 @@ def _clip_task(config: TrainConfig) -> Task:
         sizes.context_length,
     )
     if start.clip is None:
-        clip = Clip(sizes, rngs=nnx.Rngs(config.seed))
-        initialize_clip(clip, _some_images(config.data), config.seed)
+        clip = starting.fresh(lambda: Clip(sizes, rngs=nnx.Rngs(config.seed)))
+        initialize_clip(clip, some_images(config.data), config.seed)
         start.clip = separate_states(clip, tokenizer, config)
     # Trained along, so that the patch tokens carry what UMCI needs; UMCI's own training starts
     # from it.
     if start.umci is None and umci_sizes is not None:
-        start.umci = Umci(umci_sizes, rngs=nnx.Rngs(config.seed))
+        start.umci = starting.fresh(lambda: Umci(umci_sizes, rngs=nnx.Rngs(config.seed)))
     layers = (*(umci_sizes.layers if umci_sizes else ()), sizes.vision_layers)
     graphdef, params, frozen = nnx.split(start, nnx.Param, ...)
 
@@ -83,7 +70,7 @@ def _clip_task(config: TrainConfig) -> Task:
         model = nnx.merge(graphdef, params, frozen)
         clip = model.clip
         assert clip is not None
-        pixels = normalize(batch["image"], *_clip_statistics(clip.config))
+        pixels = starting.normalize(batch["image"], *starting.clip_statistics(clip.config))
         image = clip_network.encode_image(clip, pixels, layers)
         count = batch["tokens"].shape[1]
         text = clip_network.encode_text(clip, batch["tokens"].reshape(-1, batch["tokens"].shape[2]))
@@ -94,7 +81,7 @@ def _clip_task(config: TrainConfig) -> Task:
         states = jax.nn.log_softmax(scale * jnp.einsum("bd,bsd->bs", features, text[:, 1:]))
         state = -jnp.mean(jnp.take_along_axis(states, batch["label"][:, None], axis=1))
 
-        shares = _mean_pool(batch["mask"], clip.config.patch_size)
+        shares = starting.mean_pool(batch["mask"], clip.config.patch_size)
 
         def region_loss(logits: Array) -> Array:
             return losses.balanced_cross_entropy(logits.reshape(-1, grid, grid, 2), shares)
@@ -118,9 +105,11 @@ def _clip_task(config: TrainConfig) -> Task:
         }
 
     def export(params) -> Bundle:
-        return _bundle(nnx.merge(graphdef, params, frozen), tokenizer, parts)
+        return starting.bundle(nnx.merge(graphdef, params, frozen), tokenizer, parts)
 
-    return Task(params, frozen, loss, _dataset(config, size, sample), export)
+    return _on_the_generator(
+        config, params, frozen, loss, generated_batches(config, size, sample), export
+    )
 
 
 def separate_states(clip: Clip, tokenizer: Tokenizer, config: TrainConfig) -> Clip:
@@ -149,14 +138,15 @@ def separate_states(clip: Clip, tokenizer: Tokenizer, config: TrainConfig) -> Cl
 
 
 def _sam_task(config: TrainConfig) -> Task:
-    start, tokenizer, parts = _start(config)
+    start, tokenizer, parts = starting.start(config)
     if parts.sam is None:
         raise ConfigError("task 'sam' has no sam sizes: expected `sam` or an `init` with a SAM")
-    size = parts.sam.image_size
+    sizes = parts.sam
+    size = sizes.image_size
     sam = start.sam
     if sam is None:
-        sam = Sam(parts.sam, rngs=nnx.Rngs(config.seed))
-        initialize_sam(sam, _some_images(config.data), config.seed)
+        sam = starting.fresh(lambda: Sam(sizes, rngs=nnx.Rngs(config.seed)))
+        initialize_sam(sam, some_images(config.data), config.seed)
     graphdef, params, frozen = nnx.split(sam, nnx.Param, ...)
 
     def sample(view: dict[str, Any], rng: np.random.Generator) -> Batch:
@@ -164,146 +154,23 @@ def _sam_task(config: TrainConfig) -> Task:
 
     def loss(params, frozen, batch: Batch, key: jax.Array) -> tuple[jax.Array, Scalars]:
         sam = nnx.merge(graphdef, params, frozen)
-        pixels = normalize(batch["image"], sam.config.pixel_mean, sam.config.pixel_std)
+        pixels = starting.normalize(batch["image"], sam.config.pixel_mean, sam.config.pixel_std)
         return sam_loss(sam, pixels, batch, key, config.sam_task)
 
     def export(params) -> Bundle:
         start.sam = nnx.merge(graphdef, params, frozen)
-        return _bundle(start, tokenizer, parts)
+        return starting.bundle(start, tokenizer, parts)
 
-    return Task(params, frozen, loss, _dataset(config, size, sample), export)
-
-
-def _umci_task(config: TrainConfig) -> Task:
-    start, tokenizer, parts = _start(config)
-    if start.clip is None or tokenizer is None:
-        raise ConfigError("task 'umci' needs a CLIP: expected `init` to name its checkpoint")
-    if parts.umci is None:
-        raise ConfigError("task 'umci' has no umci sizes: expected `umci` or an `init` with a UMCI")
-    layers, task = parts.umci.layers, config.umci_task
-    if len(task.stage_weights) != len(layers):
-        raise ConfigError(
-            f"umci_task has {len(task.stage_weights)} stage weights for a UMCI of {len(layers)} "
-            "stages: expected one for each"
-        )
-    size = config.pipeline.clip_size[0]
-    umci = start.umci or Umci(parts.umci, rngs=nnx.Rngs(config.seed))
-    graphdef, params, buffers = nnx.split(umci, nnx.Param, ...)
-    classes = captions.class_words()
-    # The last row is the prompt of a part whose category nobody told us.
-    names = [*classes.values(), "object"]
-    text = encode_text(start.clip, tokenizer, names)
-    frozen = {"clip": start.clip, "buffers": buffers, "text": text}
-    index = {name: number for number, name in enumerate(classes)}
-
-    def sample(view: dict[str, Any], rng: np.random.Generator) -> Batch:
-        known = rng.random() >= task.unknown_word
-        category = index[view["class_name"]] if known else len(index)
-        return {"image": view["image"], "mask": view["mask"], "category": np.int32(category)}
-
-    def loss(params, frozen, batch: Batch, key: jax.Array) -> tuple[jax.Array, Scalars]:
-        clip = frozen["clip"]
-        pixels = normalize(batch["image"], *_clip_statistics(clip.config))
-        encoding = clip_network.encode_image(clip, pixels, layers=layers)
-        tokens = [jax.lax.stop_gradient(tokens) for tokens in encoding.patch_tokens]
-        grid = size // clip.config.patch_size
-        umci = nnx.merge(graphdef, params, frozen["buffers"])
-        logits = umci(tokens, (grid, grid), frozen["text"][batch["category"]])
-        masks = batch["mask"]
-        if task.loss_resolution == "grid":
-            masks = _mean_pool(masks, clip.config.patch_size)
-        masks = (masks > 0.5).astype(jnp.float32)
-        value = losses.umci_loss(
-            logits, masks, task.stage_weights, task.focal_gamma, task.dice_smooth, task.dice_over
-        )
-        return value, {}
-
-    def export(params) -> Bundle:
-        start.umci = nnx.merge(graphdef, params, buffers)
-        bundle = _bundle(start, tokenizer, parts)
-        if task.tuning_per_class:
-            bundle = tune(bundle, per_class=task.tuning_per_class)
-        if task.calibration_per_class:
-            bundle = calibrate(bundle, per_class=task.calibration_per_class)
-        return bundle
-
-    return Task(params, frozen, loss, _dataset(config, size, sample), export)
-
-
-def _start(config: TrainConfig) -> Bundle:
-    """The networks of all checkpoints of `init`, and the sizes of these and of the fresh ones."""
-    model, tokenizer, parts = Model(Config(), rngs=nnx.Rngs(0)), None, {}
-    for directory in config.init:
-        bundle = load(pathlib.Path(directory))
-        tokenizer = bundle.tokenizer or tokenizer
-        for name in ("clip", "sam", "umci"):
-            if getattr(bundle.model, name) is not None:
-                setattr(model, name, getattr(bundle.model, name))
-                parts[name] = getattr(bundle.config, name)
-    for name in ("clip", "sam", "umci"):
-        asked = getattr(config, name)
-        if asked is not None and parts.setdefault(name, asked) != asked:
-            raise ConfigError(
-                f"{name} in the config has other sizes than in init ({', '.join(config.init)}): "
-                "expected the same, or none in the config"
-            )
-    return Bundle(model, tokenizer, Config(**parts, pipeline=config.pipeline))
-
-
-def _bundle(model: Model, tokenizer: Tokenizer | None, parts: Config) -> Bundle:
-    """What is saved: the sizes of networks that are not there go."""
-    absent = {name: None for name in ("clip", "sam", "umci") if getattr(model, name) is None}
-    return Bundle(model, tokenizer, dataclasses.replace(parts, **absent))
-
-
-def _dataset(
-    config: TrainConfig, size: int, sample: Callable[[dict[str, Any], np.random.Generator], Batch]
-) -> grain.IterDataset:
-    """Endless batches of random views of the pool at `size` x `size`, through `sample`."""
-    data, pool = config.data, _pool(config.data)
-
-    def view(item: dict[str, Any], rng: np.random.Generator) -> Batch:
-        other = pool[int(rng.integers(len(pool)))]["image"]
-        return sample(augment(item, rng, size, data, other), rng)
-
-    batches = (
-        grain.MapDataset.source(pool)
-        .seed(config.seed)
-        .shuffle()
-        .repeat()
-        .random_map(view)
-        .batch(config.batch_size, drop_remainder=True)
-    )
-    return batches.to_iter_dataset(grain.ReadOptions(data.workers, 4))
-
-
-def _pool(data: DataConfig) -> Pool:
-    return open_pool(
-        data.cache_dir,
-        pictures=data.pictures,
-        size=data.size,
-        seed=data.seed,
-        workers=data.workers,
+    return _on_the_generator(
+        config, params, frozen, loss, generated_batches(config, size, sample), export
     )
 
 
-def _some_images(data: DataConfig, count: int = 512) -> UInt8[np.ndarray, "n h w 3"]:
-    pool = _pool(data)
-    return np.stack([pool[i]["image"] for i in range(0, len(pool), -(-len(pool) // count))])
-
-
-def _clip_statistics(config: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """CLIP's mean and standard deviation, stated for [0, 1], in levels of 0..255."""
-    return (
-        tuple(255 * value for value in config.pixel_mean),
-        tuple(255 * value for value in config.pixel_std),
-    )
+def _on_the_generator(config: TrainConfig, params, frozen, loss, dataset, export) -> Task:
+    steps = max(config.data.pictures // config.batch_size, 1)
+    provenance = describe(config, "generator")
+    return Task(params, frozen, loss, dataset, export, steps, provenance=provenance)
 
 
 def _unit(x: Array) -> Array:
     return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
-
-
-def _mean_pool(x: Float[Array, "b h w"], factor: int) -> Float[Array, "b i j"]:
-    b, h, w = x.shape
-    return x.reshape(b, h // factor, factor, w // factor, factor).mean((2, 4))

@@ -1,0 +1,55 @@
+"""The recipes at full size: CLIP ViT-L/14@336 of random weights at 518 pixels, a few steps."""
+
+import csv
+import pathlib
+import runpy
+
+import pytest
+from flax import nnx
+from random_weights import random_weights
+from small_world import mvtec_tree, visa_tree
+
+from zsas_jax.clip import ClipConfig
+from zsas_jax.clip.tokenizer import train_tokenizer
+from zsas_jax.config import Config
+from zsas_jax.model import Model
+from zsas_jax.training.provenance import trained_on
+from zsas_jax.weights.checkpoint import Bundle, load, save
+
+pytestmark = pytest.mark.full
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    # Pooling at the tokenizer's own end token: OpenAI's vocabulary is not at hand.
+    sizes = {"text_pooling": "eot", "end_token_id": 599}
+    config = ClipConfig(**{**vars(ClipConfig.preset("ViT-L-14-336")), **sizes})
+    parts = Config(clip=config)
+    model = random_weights(lambda: Model(parts, rngs=nnx.Rngs(0)), scale=0.02)
+    words = ["a photo of a damaged bottle.", "flawless metal nut", "a dark photo of the object."]
+    tokenizer = train_tokenizer(words * 20, 600, config.context_length)
+    assert tokenizer.end_id == sizes["end_token_id"]
+    folder = tmp_path_factory.mktemp("clip") / "clip"
+    return save(folder, Bundle(model, tokenizer, parts))
+
+
+@pytest.mark.parametrize(
+    ("name", "tree", "category"),
+    [("mvtec", lambda root: mvtec_tree(root, 1), "bottle"), ("visa", visa_tree, "candle")],
+)
+def test_the_recipe_runs_and_resumes(clip, tmp_path, name, tree, category):
+    main = runpy.run_path(str(ROOT / "train.py"))["main"]
+    arguments = ["--config", str(ROOT / "configs" / f"umci_{name}.py")]
+    arguments += ["--data-dir", str(tree(tmp_path / "data")), "--init", str(clip)]
+    arguments += ["--output-dir", str(tmp_path / "run"), "--batch-size", "2"]
+    arguments += ["--auxiliary.cache-dir", str(tmp_path / "cache"), "--log-every", "1"]
+    arguments += ["--auxiliary.categories", category, "--auxiliary.held-out", "0"]
+    assert main([*arguments, "--steps", "1"]) == 0
+    assert main([*arguments, "--steps", "2", "--resume"]) == 0
+    with (tmp_path / "run" / "log.csv").open() as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["1", "2"]
+    model = tmp_path / "run" / "model"
+    assert trained_on(model) == (name,)
+    assert load(model, networks=("umci",)).config.umci is not None

@@ -1,0 +1,154 @@
+"""UMCI on a miniature MVTec AD: cache, validation, resuming, what is saved and shown."""
+
+import csv
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from small_world import mvtec_tree, save_clip, umci_config
+
+from zsas_jax.cli.runs import training_datasets
+from zsas_jax.errors import CheckpointError, ZsasError
+from zsas_jax.training import loop
+from zsas_jax.training.config import OptimizerConfig
+from zsas_jax.training.provenance import trained_on
+from zsas_jax.training.tasks import make_task
+from zsas_jax.weights.checkpoint import load
+
+KEY = jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    root = tmp_path_factory.mktemp("world")
+    return save_clip(root / "clip"), mvtec_tree(root / "data"), root / "cache"
+
+
+@pytest.fixture(scope="module")
+def task(world):
+    """One task for all runs: its parameters are NumPy arrays, which no run gives away."""
+    task = make_task(umci_config(*world))
+    return task._replace(params=jax.device_get(task.params))
+
+
+def _leaves(model_dir):
+    return jax.device_get(jax.tree.leaves(load(model_dir).model.umci))
+
+
+def test_two_epochs_from_the_cache_are_validated_saved_and_resumed(
+    world, task, tmp_path, monkeypatch
+):
+    optimizer = OptimizerConfig(learning_rate=1e-3, ema_decay=0.5, accumulation=2)
+    config = umci_config(*world, optimizer=optimizer, keep="best")
+    assert task.steps_per_epoch == 3  # 12 photos in batches of 4
+    assert "clip" not in task.frozen
+    assert len(list(world[2].rglob("*.npy"))) == 18
+    whole = loop.train(config, task, tmp_path / "whole")
+
+    class StopAfterFour:
+        count = 0
+        __enter__ = lambda self: self  # noqa: E731
+        __exit__ = lambda self, *_: None  # noqa: E731
+
+        @property
+        def asked(self):
+            self.count += 1
+            return self.count == 4
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_StopSignal", StopAfterFour)
+        assert loop.train(config, task, tmp_path / "parts") is None
+    resumed = loop.train(config, task, tmp_path / "parts", resume=True)
+    assert whole is not None
+    assert resumed is not None
+    for a, b in zip(_leaves(whole), _leaves(resumed), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+    with (tmp_path / "whole" / "validation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["step"], row["epoch"]) for row in rows] == [("3", "1"), ("6", "2")]
+    assert 0 <= float(rows[1]["pixel_ap"]) <= 1
+    summary = json.loads((tmp_path / "whole" / "summary.json").read_text())
+    best = max(rows, key=lambda row: float(row["pixel_ap"]))
+    assert summary["best"]["step"] == int(best["step"])
+    assert list((tmp_path / "whole" / "tensorboard").iterdir())
+    # What is saved says where it comes from, and takes CLIP over untouched.
+    bundle = load(whole)
+    assert bundle.config.clip is not None
+    assert bundle.tokenizer is not None
+    assert trained_on(whole) == ("mvtec",)
+    assert training_datasets(whole) == {"mvtec"}  # what evaluate.py warns by
+    # A checkpoint of another configuration is refused; nothing that is saved is lost.
+    other = dataclasses.replace(config, batch_size=2)
+    with pytest.raises(CheckpointError, match=r"batch_size differs.* was 4 and is 2 now"):
+        loop.train(other, task, tmp_path / "whole", resume=True)
+    assert load(whole).config == bundle.config
+
+
+def test_with_random_augmentation_the_cache_is_off_and_the_log_says_so(world, tmp_path, caplog):
+    caplog.set_level("INFO", "zsas_jax")
+    config = umci_config(
+        *world,
+        auxiliary={"flip": 0.5, "mosaic": 0.5, "cache_dir": str(tmp_path)},
+        precision="bfloat16",
+    )
+    task = make_task(config)
+    assert "the feature cache is off (random augmentation)" in caplog.text
+    assert list(tmp_path.iterdir()) == []
+    batch = next(iter(task.dataset))
+    assert batch["image"].shape == (4, 32, 32, 3)
+    value, gradient = jax.jit(jax.value_and_grad(lambda p, f, b: task.loss(p, f, b, KEY)[0]))(
+        task.params, task.frozen, batch
+    )
+    assert np.isfinite(value)
+    assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {np.dtype("float32")}
+
+
+def test_the_cache_and_the_pixels_give_the_same_loss(world):
+    losses = []
+    for cached in (True, False):
+        task = make_task(umci_config(*world, auxiliary={"cache": cached}))
+        batch = next(iter(task.dataset))
+        assert ("tokens" in batch) == cached
+        losses.append(float(jax.jit(task.loss)(task.params, task.frozen, batch, KEY)[0]))
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)  # bfloat16 tokens
+
+
+def test_a_full_disk_during_a_save_is_one_sentence_and_loses_nothing(
+    world, task, tmp_path, monkeypatch
+):
+    from zsas_jax.training import checkpoints
+
+    config = umci_config(*world, checkpoint_every=2, steps=4)
+    task = task._replace(validate=None)
+    save = checkpoints.ocp.CheckpointManager.save
+
+    def fail(self, step, **options):
+        if step > 2:
+            raise OSError(28, "No space left on device")
+        return save(self, step, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.ocp.CheckpointManager, "save", fail)
+        with pytest.raises(CheckpointError, match=r"no space left there.*good one is step 2"):
+            loop.train(config, task, tmp_path / "run")
+    assert loop.train(config, task, tmp_path / "run", resume=True) is not None
+
+
+def test_a_loss_that_is_not_finite_names_its_own_step_and_a_remedy(world, task, tmp_path):
+    start = jax.tree.leaves(task.params)[0]
+
+    def loss(params, frozen, batch, key):
+        leaf = jax.tree.leaves(params)[0]
+        moved = (leaf - start).sum() ** 2  # grows from the first step on
+        return jax.numpy.where(moved > 0, jax.numpy.nan, leaf.sum()), {}
+
+    # The step is found although nothing looks at it before the third.
+    unclipped = OptimizerConfig(clip_norm=0.0)
+    config = umci_config(*world, log_every=3, optimizer=unclipped)
+    task = task._replace(loss=loss, validate=None)
+    message = r"is nan at step 2: there is no checkpoint yet; a lower learning rate .*clip_norm"
+    with pytest.raises(ZsasError, match=message):
+        loop.train(config, task, tmp_path / "run")

@@ -1,0 +1,86 @@
+"""A run in a process of its own: python toy_run.py OUTPUT [--resume] [--join PORT ID] ...
+
+Fits a small network to noisy points; the loss also depends on the step's key.
+"""
+
+import argparse
+import pathlib
+import sys
+import time
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from zsas_jax.config import Config
+from zsas_jax.errors import ZsasError
+from zsas_jax.model import Model
+from zsas_jax.training import devices, loop
+from zsas_jax.training.config import OptimizerConfig, TrainConfig
+from zsas_jax.umci.config import UmciConfig
+from zsas_jax.weights.checkpoint import Bundle
+
+parser = argparse.ArgumentParser()
+parser.add_argument("output", type=pathlib.Path)
+parser.add_argument("--steps", type=int, default=100)
+parser.add_argument("--resume", action="store_true")
+parser.add_argument("--seconds", type=float, default=0.0, help="that a batch takes at least")
+parser.add_argument("--join", nargs=2, metavar=("PORT", "ID"), help="one of two processes")
+args = parser.parse_args()
+
+if args.join:
+    devices.connect(f"127.0.0.1:{args.join[0]}", 2, int(args.join[1]))
+
+config = TrainConfig(
+    task="umci",
+    steps=args.steps,
+    batch_size=16,
+    optimizer=OptimizerConfig(learning_rate=0.01, ema_decay=0.9, accumulation=2),
+    log_every=1,
+    checkpoint_every=5,
+)
+rng = np.random.default_rng(0)
+points = [{"x": x, "y": np.sin(3 * x).sum()} for x in rng.normal(size=(64, 8)).astype("float32")]
+
+
+def view(item, rng):
+    time.sleep(args.seconds / config.batch_size)
+    return {**item, "y": item["y"] + np.float32(rng.normal(0, 0.1))}
+
+
+samples = grain.MapDataset.source(points).seed(1).shuffle().repeat().random_map(view)
+dataset = devices.local_batches(samples, config.batch_size)
+
+
+def loss(params, frozen, batch, key):
+    hidden = jnp.tanh(batch["x"] @ params["in"] * frozen)
+    noise = 0.01 * jax.random.normal(key, ())
+    error = hidden @ params["out"] - batch["y"] + noise
+    return jnp.mean(error**2), {}
+
+
+parts = Config(umci=UmciConfig(width=4, text_dim=4, hidden_dim=4, scale_kernels=(3,), layers=(1,)))
+
+
+def export(params):
+    np.savez(args.output / "trained.npz", **jax.device_get(params))
+    empty = nnx.eval_shape(lambda: Model(parts, rngs=nnx.Rngs(0)))
+    model = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), empty)
+    return Bundle(model, None, parts)
+
+
+weights = {"in": rng.normal(size=(8, 32)) / 3, "out": rng.normal(size=32) / 6}
+task = loop.Task(
+    {name: jnp.asarray(value, jnp.float32) for name, value in weights.items()},
+    jnp.ones(()),
+    loss,
+    dataset.to_iter_dataset(grain.ReadOptions(1, 2)),
+    export,
+    steps_per_epoch=4,
+)
+try:
+    loop.train(config, task, args.output, resume=args.resume)
+except ZsasError as error:
+    sys.exit(f"error: {error}")

@@ -1,0 +1,44 @@
+"""Training pictures of the generator: batches of random views of its pool."""
+
+from collections.abc import Callable
+from typing import Any
+
+import grain
+import numpy as np
+from jaxtyping import UInt8
+
+from zsas_jax.data.pool import Pool, open_pool
+from zsas_jax.training.augment import augment
+from zsas_jax.training.config import DataConfig, TrainConfig
+from zsas_jax.training.devices import local_batches
+
+Sampler = Callable[[dict[str, Any], np.random.Generator], dict[str, Any]]
+
+
+def generated_batches(config: TrainConfig, size: int, sample: Sampler) -> grain.IterDataset:
+    """Endless batches of random views of the pool at `size` x `size`, through `sample`."""
+    data, pool = config.data, _pool(config.data)
+
+    def view(item: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        other = pool[int(rng.integers(len(pool)))]["image"]
+        return sample(augment(item, rng, size, data, other), rng)
+
+    samples = grain.MapDataset.source(pool).seed(config.seed).shuffle().repeat().random_map(view)
+    batches = local_batches(samples, config.batch_size)
+    return batches.to_iter_dataset(grain.ReadOptions(data.workers, 4))
+
+
+def some_images(data: DataConfig, count: int = 512) -> UInt8[np.ndarray, "n h w 3"]:
+    """Pictures spread evenly over the pool."""
+    pool = _pool(data)
+    return np.stack([pool[i]["image"] for i in range(0, len(pool), -(-len(pool) // count))])
+
+
+def _pool(data: DataConfig) -> Pool:
+    return open_pool(
+        data.cache_dir,
+        pictures=data.pictures,
+        size=data.size,
+        seed=data.seed,
+        workers=data.workers,
+    )

@@ -1,0 +1,150 @@
+"""What people watch: CSV files, TensorBoard, the progress bar, the final summary."""
+
+import csv
+import json
+import pathlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from zsas_jax.errors import ConfigError
+
+
+class Journal:
+    """Files of one run; does nothing in processes that do not write.
+
+    log.csv has a row for every logged step, validation.csv one for every validated epoch,
+    tensorboard/ both and the sample maps, summary.json the end. Rows after `first`, from which a
+    run goes on, are dropped: they will be written again.
+    """
+
+    def __init__(self, output_dir: pathlib.Path, first: int, *, writes: bool = True):
+        self._writes, self._directory = writes, output_dir
+        self._first, self._started, self._last = first, time.monotonic(), time.monotonic()
+        self.paused = 0.0
+
+    def __enter__(self) -> "Journal":
+        if not self._writes:
+            return self
+        from tensorboardX import SummaryWriter
+
+        try:
+            self._steps = _Table(self._directory / "log.csv", self._first)
+            self._epochs = _Table(self._directory / "validation.csv", self._first)
+            self._board = SummaryWriter(
+                str(self._directory / "tensorboard"), purge_step=self._first + 1, flush_secs=10
+            )
+        except OSError as error:
+            raise ConfigError(f"{self._directory} cannot be written: {error.strerror}") from error
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._writes:
+            self._steps.close()
+            self._epochs.close()
+            self._board.close()
+
+    def scalars(self, step: int, scalars: Mapping[str, float], images: int) -> dict[str, float]:
+        """Notes what was measured at a step, and images per second since the note before."""
+        now = time.monotonic()
+        seconds = max(now - self._last - self.paused, 1e-9)
+        self._last, self.paused = now, 0.0
+        row = {**scalars, "images_per_second": images / seconds}
+        if self._writes:
+            self._steps.write({"step": step, **row})
+            for name, value in row.items():
+                self._board.add_scalar(f"train/{name}", value, step)
+        return row
+
+    def validation(
+        self,
+        step: int,
+        epoch: int,
+        scalars: Mapping[str, float | None],
+        pictures: Mapping[str, np.ndarray],
+    ) -> None:
+        """Notes an epoch's validation, with its sample maps (uint8 [h, w, 3])."""
+        if not self._writes:
+            return
+        self._epochs.write({"step": step, "epoch": epoch, **scalars})
+        for name, value in scalars.items():
+            if value is not None:
+                self._board.add_scalar(f"validation/{name}", value, step)
+        for name, picture in pictures.items():
+            self._board.add_image(f"maps/{name}", picture, step, dataformats="HWC")
+        self._board.flush()
+
+    def epoch_at(self, step: int) -> dict[str, float | None] | None:
+        """What the validation after a step measured."""
+        path = self._directory / "validation.csv"
+        if not self._writes or not path.exists():
+            return None
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                if int(row["step"]) == step:
+                    values = {name: row[name] for name in row if name not in ("step", "epoch")}
+                    return {name: float(text) if text else None for name, text in values.items()}
+        return None
+
+    def summary(self, facts: Mapping[str, Any]) -> None:
+        """Writes summary.json."""
+        if self._writes:
+            seconds = time.monotonic() - self._started
+            text = json.dumps({**facts, "seconds": round(seconds, 1)}, indent=1)
+            (self._directory / "summary.json").write_text(text + "\n")
+
+
+class _Table:
+    """A CSV file that goes on after a resumed step."""
+
+    def __init__(self, path: pathlib.Path, first: int):
+        rows: list[dict[str, str]] = []
+        if path.exists() and first:
+            with path.open(newline="") as file:
+                # A killed run may leave half a line.
+                whole = [row for row in csv.DictReader(file) if None not in row.values()]
+                rows = [row for row in whole if int(row["step"]) <= first]
+        part = path.with_suffix(".csv.part")
+        self._file = part.open("w", newline="")
+        self._writer: csv.DictWriter | None = None
+        for row in rows:
+            self._row(row)
+        self._file.flush()
+        part.replace(path)
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        self._row({name: f"{v:.6g}" if isinstance(v, float) else v for name, v in row.items()})
+        self._file.flush()
+
+    def _row(self, row: Mapping[str, Any]) -> None:
+        if self._writer is None:
+            self._writer = csv.DictWriter(self._file, list(row))
+            self._writer.writeheader()
+        self._writer.writerow(row)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def progress_bar(first: int, total: int, *, shown: bool) -> tqdm:
+    """Steps done, steps a second and the time left, on stderr."""
+    return tqdm(range(first, total), initial=first, total=total, unit="step", disable=not shown)
+
+
+def summary_lines(output_dir: pathlib.Path) -> list[str]:
+    """The final summary of a run, for people."""
+    facts = json.loads((output_dir / "summary.json").read_text())
+    lines = [
+        f"{facts['steps']} steps of {facts['batch_size']} pictures in {facts['seconds']:.0f} s on "
+        f"{facts['devices']} device{'s' if facts['devices'] > 1 else ''}: "
+        f"loss {facts['loss']:.4f}, {facts['images_per_second']:.1f} images/s"
+    ]
+    if best := facts.get("best"):
+        numbers = ", ".join(
+            f"{name} {value:.4f}" for name, value in best["scalars"].items() if value is not None
+        )
+        lines.append(f"best validation at step {best['step']} of {facts['steps']}: {numbers}")
+    return lines
