@@ -12,22 +12,32 @@ def main(argv: list[str] | None = None) -> int:
     started = time.perf_counter()
     from zsas_jax.cli.common import EXIT_FAILURES, enable_compilation_cache, exit_on_error
 
+    argv = sys.argv[1:] if argv is None else argv
     with exit_on_error() as outcome:
-        from zsas_jax.cli.evaluate import open_source, parse, run
+        from zsas_jax.cli import evaluate as command
+        from zsas_jax.cli import runs
 
-        args = parse(sys.argv[1:] if argv is None else argv)
+        args = command.parse(argv)
+        if args.compare is not None:
+            print(runs.compare_runs(args))
+            return outcome.code
         enable_compilation_cache()
+        tasks = command.tasks(args, argv)
 
         from zsas_jax.report.summary import summary
-        from zsas_jax.weights.checkpoint import load
 
-        source = open_source(args)
-        bundle = load(args.checkpoint)
-        load_seconds = time.perf_counter() - started
-        result = run(args, bundle, source)
-        print(summary(result, load_seconds))
-        if result.failures:
-            outcome.code = EXIT_FAILURES
+        results = runs.run_all(tasks)
+        computing = sum(result.metrics["timing"]["total_seconds"] for result in results)
+        load_seconds = max(time.perf_counter() - started - computing, 0.0)
+        for task, result in zip(tasks, results, strict=True):
+            if args.calibrate:
+                print(runs.save_calibration(task, result))
+            else:
+                print(summary(result, load_seconds if len(tasks) == 1 else 0.0))
+            if result.failures:
+                outcome.code = EXIT_FAILURES
+        if len(results) > 1:
+            print("\nreport of all: " + str(runs.write_common_report(results)[0]))
     return outcome.code
 
 

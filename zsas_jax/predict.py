@@ -38,6 +38,7 @@ def predict(
     seed: int = 0,
     batch_size: int = 8,
     threshold: float | None = None,
+    image_threshold: float | None = None,
 ) -> list[Prediction]:
     """Segments the anomalies of photos of any kind and size.
 
@@ -49,6 +50,8 @@ def predict(
         seed: seed of random points; each photo's own seed also depends on its content.
         batch_size: photos in one program; less where photos are large.
         threshold: mask threshold in 0..1; default the checkpoint's.
+        image_threshold: score from which a photo is anomalous; default the checkpoint's
+            (`zsas_jax.thresholds` finds one calibrated on good parts).
 
     Raises:
         ImageError: a photo that cannot be read. ConfigError: an unknown method, or as many
@@ -61,6 +64,8 @@ def predict(
         config = dataclasses.replace(config, method=method)
     if threshold is not None:
         config = dataclasses.replace(config, mask_threshold=threshold)
+    if image_threshold is not None:
+        config = dataclasses.replace(config, image_threshold=image_threshold)
     names = _category_of_each(categories, len(images))
     if not names:
         return []

@@ -10,19 +10,32 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Float16, UInt8
+from PIL import Image
 
 from zsas_jax.config import PipelineConfig
 from zsas_jax.data.images import decode_mask
 from zsas_jax.data.loader import Batch
 from zsas_jax.data.sources import Record
 from zsas_jax.errors import ImageError
-from zsas_jax.metrics import METRICS, MetricsError, StreamingMetrics, mean_result
+from zsas_jax.metrics import (
+    METRICS,
+    MetricOptions,
+    MetricsError,
+    StreamingMetrics,
+    intervals,
+    mean_replicates,
+    mean_result,
+)
 from zsas_jax.metrics.resolution import NATIVE, Resolution, resize_map, resize_mask
 from zsas_jax.report import files
 from zsas_jax.report.overlays import Prompts, save_overlay
+from zsas_jax.report.pictures import Photo
 
 VERDICTS = ("good", "anomalous")
+EXTRA_METRICS = ("region_f1", "boundary_f1", "pixel_pro_200")
+DEFAULT_OPTIONS = MetricOptions(by_defect_type=True)
+SMALL = 48  # side of the small maps by which two runs are compared
 
 
 class Steps(defaultdict[str, float]):
@@ -51,41 +64,50 @@ class Collector:
         resolution: Resolution,
         overlays_per_category: int | None,
         save_maps: bool,
+        small_maps: Float16[np.ndarray, "n side side"] | None = None,
+        options: MetricOptions = DEFAULT_OPTIONS,
     ):
+        self.small_maps, self.options = small_maps, options
         self.directory, self.config, self.resolution = directory, config, resolution
         self.overlays_per_category, self.save_maps = overlays_per_category, save_maps
         self.steps = Steps()
-        self.rows: list[tuple] = []
-        self.failures: list[tuple[str, str]] = []
-        self.overlays: list[pathlib.Path] = []
-        self._metrics: dict[str, StreamingMetrics] = defaultdict(StreamingMetrics)
-        self._drawn: dict[tuple[str, bool], int] = defaultdict(int)
+        self.photos: list[Photo] = []
+        self.failures: dict[str, str] = {}
+        self.overlays: list[str] = []  # below overlays/
+        self.done: list[int] = []  # positions in the source
+        self.full_canvases: set[int] = set()
+        self.seconds = 0.0
+        self.metrics: dict[str, StreamingMetrics] = {}
+        self._drawn: dict[str, int] = defaultdict(int)
 
     def add(self, batch: Batch, output: Any, labelled: bool) -> None:
         """Takes one batch and waits for the device; `labelled` says whether masks are known."""
-        self.failures += [(failure.name, failure.message) for failure in batch.failures]
+        self.failures |= {failure.name: failure.message for failure in batch.failures}
         if output is None:
             return
         with self.steps.timed("device"):
-            output = jax.device_get(output._replace(rough_map=None))
+            output = jax.device_get(output._replace(rough_map=None, mask_logits=None, iou=None))
+        self.done += batch.indices[batch.valid].tolist()
         for row, record in enumerate(batch.records):
             height, width = (int(value) for value in batch.sizes[row])
             try:
                 with self.steps.timed("decode"):
-                    truth = _truth(record, height, width) if labelled else None
+                    truth = read_truth(record, height, width) if labelled else None
                 self._add_photo(
+                    int(batch.indices[row]),
                     record,
                     batch.canvas[row, :height, :width],
                     output.anomaly_map[row, :height, :width],
                     truth,
                     float(output.image_score[row]),
-                    _prompts_of(output, row),
+                    prompts_of(output, row),
                 )
             except (ImageError, MetricsError) as error:
-                self.failures.append((record["name"], str(error)))
+                self.failures[record["name"]] = str(error)
 
     def _add_photo(
         self,
+        index: int,
         record: Record,
         photo: UInt8[np.ndarray, "h w 3"],
         anomaly_map: Float[np.ndarray, "h w"],
@@ -98,23 +120,31 @@ class Collector:
         if not (np.isfinite(anomaly_map).all() and np.isfinite(score)):
             raise MetricsError(f"the network's map of {name} is not finite: its weights are faulty")
         with self.steps.timed("metrics"):
-            metrics = self._metrics[category]
-            if truth is not None:
-                metrics.add_pixels(*self._at_resolution(anomaly_map, truth))
-            if label >= 0:
-                metrics.add_image(score, label)
+            ap = self._count(record, anomaly_map, truth, score)
         mask = anomaly_map >= self.config.mask_threshold
         verdict = VERDICTS[score >= self.config.image_threshold]
-        known = VERDICTS[label] if label >= 0 else ""
-        self.rows.append((name, category, known, score, verdict, float(mask.mean())))
+        self.photos.append(
+            Photo(
+                index,
+                name,
+                category,
+                record["defect"],
+                label,
+                score,
+                verdict,
+                float(mask.mean()),
+                ap,
+            )
+        )
         with self.steps.timed("write"):
+            if self.small_maps is not None:
+                self.small_maps[index] = small_map(anomaly_map)
             if self.save_maps:
                 files.save_map_png16(self.directory / "maps" / f"{name}.png", anomaly_map)
                 files.save_mask_png(self.directory / "masks" / f"{name}.png", mask)
             if self._wants_overlay(category, label > 0):
-                path = self.directory / "overlays" / f"{name}.jpg"
                 save_overlay(
-                    path,
+                    self.directory / "overlays" / f"{name}.jpg",
                     np.ascontiguousarray(photo),
                     anomaly_map,
                     mask,
@@ -122,7 +152,26 @@ class Collector:
                     prompts=prompts,
                     verdict=f"{verdict} {score:.2f}",
                 )
-                self.overlays.append(path)
+                self.overlays.append(f"{name}.jpg")
+
+    def _count(
+        self,
+        record: Record,
+        anomaly_map: Float[np.ndarray, "h w"],
+        truth: Bool[np.ndarray, "h w"] | None,
+        score: float,
+    ) -> float | None:
+        """Adds a photo to its category's metrics; returns its own pixel AP."""
+        metrics = self.metrics.setdefault(record["category"], StreamingMetrics(self.options))
+        label, ap = int(record["label"]), None
+        about = {"name": record["name"], "defect_type": record["defect"] if label > 0 else None}
+        if truth is not None:
+            scores, mask = self._at_resolution(anomaly_map, truth)
+            metrics.add_pixels(scores, mask, label=label if label >= 0 else None, **about)
+            ap = photo_ap(scores, mask)
+        if label >= 0:
+            metrics.add_image(score, label, **about)
+        return ap
 
     def _at_resolution(
         self, anomaly_map: np.ndarray, truth: np.ndarray
@@ -138,17 +187,30 @@ class Collector:
             return True
         good = self.overlays_per_category // 3
         allowed = self.overlays_per_category - good if anomalous else good
-        self._drawn[category, anomalous] += 1
-        return self._drawn[category, anomalous] <= allowed
+        kind = f"{category}/{anomalous}"
+        self._drawn[kind] += 1
+        return self._drawn[kind] <= allowed
+
+    def rows(self) -> list[tuple]:
+        """The rows of scores.csv, by name."""
+        known = {0: VERDICTS[0], 1: VERDICTS[1]}
+        return sorted(
+            (p.name, p.category, known.get(p.label, ""), p.score, p.verdict, p.area)
+            for p in self.photos
+        )
 
     def summary(self) -> dict[str, Any]:
         """The parts of metrics.json that say how good the maps are."""
-        found = {name: self._metrics[name].result() for name in sorted(self._metrics)}
+        found = {name: self.metrics[name].result() for name in sorted(self.metrics)}
         mean, mean_reasons = mean_result(found.values())
+        extra = [name for name in EXTRA_METRICS if any(name in result for result in found.values())]
+        for name in extra:
+            values = [result[name] for result in found.values() if result[name] is not None]
+            mean[name] = float(np.mean(values)) if values else None
         reasons = {name: result["reasons"] for name, result in found.items() if result["reasons"]}
-        return {
+        summary = {
             "categories": {
-                name: {metric: result[metric] for metric in METRICS}
+                name: {metric: result[metric] for metric in (*METRICS, *extra)}
                 for name, result in found.items()
             },
             "mean": mean,
@@ -157,10 +219,98 @@ class Collector:
                 name: {key: value for key, value in result.items() if key.endswith("threshold")}
                 for name, result in found.items()
             },
+            "defect_types": {
+                name: {
+                    defect: {metric: row[metric] for metric in METRICS}
+                    for defect, row in result.get("defect_types", {}).items()
+                }
+                for name, result in found.items()
+            },
+        }
+        if self.options.bootstrap:
+            summary["confidence"] = self._confidence(found)
+        return summary
+
+    def _confidence(self, found: dict[str, Any]) -> dict[str, Any]:
+        """Intervals of each category, and of their mean: categories resampled independently."""
+        replicates = [self.metrics[name].replicates(result) for name, result in found.items()]
+        return {
+            "level": self.options.confidence,
+            "categories": {name: result["confidence"] for name, result in found.items()},
+            "mean": intervals(mean_replicates(replicates), self.options.confidence),
         }
 
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Everything taken so far: JSON types, and arrays by name."""
+        facts = {
+            "photos": self.photos,
+            "failures": self.failures,
+            "overlays": self.overlays,
+            "drawn": self._drawn,
+            "done": self.done,
+            "full_canvases": sorted(self.full_canvases),
+            "seconds": self.seconds,
+            "steps": self.steps,
+            "categories": list(self.metrics),
+        }
+        arrays = {
+            f"{number}/{name}": array
+            for number, metrics in enumerate(self.metrics.values())
+            for name, array in metrics.state().items()
+        }
+        return facts, arrays
 
-def _truth(record: Record, height: int, width: int) -> Bool[np.ndarray, "h w"]:
+    def restore(self, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Continues from `state()`."""
+        self.photos = [Photo(*row) for row in facts["photos"]]
+        self.failures = facts["failures"]
+        self.overlays = facts["overlays"]
+        self._drawn.update(facts["drawn"])
+        self.done, self.seconds = facts["done"], facts["seconds"]
+        self.full_canvases = set(facts["full_canvases"])
+        self.steps.update(facts["steps"])
+        for number, category in enumerate(facts["categories"]):
+            prefix = f"{number}/"
+            state = {
+                name.removeprefix(prefix): array
+                for name, array in arrays.items()
+                if name.startswith(prefix)
+            }
+            self.metrics[category] = StreamingMetrics.from_state(state)
+
+
+def open_small_maps(directory: pathlib.Path, count: int) -> Float16[np.ndarray, "n side side"]:
+    """small_maps.npy of a run, one map for each position in the source, on disk; NaN: none yet."""
+    path, shape = directory / "small_maps.npy", (count, SMALL, SMALL)
+    try:
+        found = np.load(path, mmap_mode="r+")
+        if found.shape == shape and found.dtype == np.float16:
+            return found
+    except (OSError, ValueError):
+        pass
+    maps = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+    maps[...] = np.nan
+    return maps
+
+
+def small_map(anomaly_map: Float[np.ndarray, "h w"]) -> Float16[np.ndarray, "side side"]:
+    """Means of `SMALL` x `SMALL` tiles."""
+    picture = Image.fromarray(anomaly_map.astype(np.float32, copy=False))
+    return np.asarray(picture.resize((SMALL, SMALL), Image.Resampling.BOX), np.float16)
+
+
+def photo_ap(scores: Float[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> float | None:
+    """Pixel AP of one photo, to rank pictures by; None where nothing is anomalous."""
+    if not mask.any():
+        return None
+    anomalous, normal = np.sort(scores[mask]), np.sort(scores[~mask])
+    distinct, hits = np.unique(anomalous, return_counts=True)
+    true = len(anomalous) - np.searchsorted(anomalous, distinct)
+    false = len(normal) - np.searchsorted(normal, distinct)
+    return float(hits @ (true / (true + false)) / len(anomalous))
+
+
+def read_truth(record: Record, height: int, width: int) -> Bool[np.ndarray, "h w"]:
     """The photo's mask; a photo without one has no anomaly."""
     if record["mask"] is None:
         return np.zeros((height, width), bool)
@@ -175,7 +325,7 @@ def _truth(record: Record, height: int, width: int) -> Bool[np.ndarray, "h w"]:
     return mask
 
 
-def _prompts_of(output: Any, row: int) -> Prompts | None:
+def prompts_of(output: Any, row: int) -> Prompts | None:
     """The valid prompts of one photo, where the method has any."""
     if output.points is None:
         return None

@@ -49,6 +49,12 @@ def save_csv(
         writer.writerows(rows)
 
 
+def read_csv(path: str | os.PathLike[str]) -> list[list[str]]:
+    """The rows below the header."""
+    with pathlib.Path(path).open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))[1:]
+
+
 def save_map_png16(path: str | os.PathLike[str], anomaly_map: Float[np.ndarray, "h w"]) -> None:
     """Writes a map in [0, 1] as 16-bit greyscale PNG; 65535 is 1.0."""
     levels = np.rint(np.clip(anomaly_map, 0, 1) * 65535).astype(np.uint16)

@@ -57,12 +57,12 @@ def overlay(
     panels = [("photo", small)]
     if truth is not None:
         caption = "truth" if truth.any() else "truth: good"
-        panels.append((caption, _with_contour(small, _resize_mask(truth, size), TRUTH)))
+        panels.append((caption, with_contour(small, shrink_mask(truth, size), TRUTH)))
     heat = Image.fromarray(colour_map(anomaly_map)).resize(size, Image.Resampling.BILINEAR)
     panels.append((f"anomaly map, highest {anomaly_map.max():.2f}", heat))
-    result = _with_contour(small, _resize_mask(mask, size), RESULT)
+    result = with_contour(small, shrink_mask(mask, size), RESULT)
     if prompts is not None:
-        _draw_prompts(result, prompts, size[0] / width, size[1] / height)
+        draw_prompts(result, prompts, size[0] / width, size[1] / height)
     panels.append((f"result: {verdict}" if verdict else "result", result))
     return _strip(panels, size)
 
@@ -103,7 +103,7 @@ def _strip(panels: list[tuple[str, Image.Image]], size: tuple[int, int]) -> Imag
     return strip
 
 
-def _resize_mask(
+def shrink_mask(
     mask: Bool[np.ndarray, "h w"], size: tuple[int, int]
 ) -> Bool[np.ndarray, "new_h new_w"]:
     """Any coverage counts, so that a small defect does not vanish from the picture."""
@@ -111,7 +111,7 @@ def _resize_mask(
     return np.asarray(levels.resize(size, Image.Resampling.BOX)) > 0
 
 
-def _with_contour(
+def with_contour(
     picture: Image.Image, mask: Bool[np.ndarray, "h w"], colour: tuple[int, int, int]
 ) -> Image.Image:
     """The picture with a line around the mask, just outside of it, and a dark rim."""
@@ -126,7 +126,7 @@ def _with_contour(
     return Image.fromarray(pixels)
 
 
-def _draw_prompts(picture: Image.Image, prompts: Prompts, x_scale: float, y_scale: float) -> None:
+def draw_prompts(picture: Image.Image, prompts: Prompts, x_scale: float, y_scale: float) -> None:
     draw = ImageDraw.Draw(picture)
     for box in prompts.boxes:
         corners = [box[0] * x_scale, box[1] * y_scale, box[2] * x_scale, box[3] * y_scale]

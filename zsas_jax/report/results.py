@@ -1,50 +1,132 @@
 """The directory of one run's results: claimed before anything is computed."""
 
 import json
-import os
 import pathlib
 import platform
 import shutil
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zsas_jax.errors import ConfigError
-from zsas_jax.report.files import save_json
+from zsas_jax.report.files import read_csv, save_csv, save_json
+from zsas_jax.report.journal import JOURNAL
+
+if TYPE_CHECKING:
+    from zsas_jax.report.collector import Collector
 
 RUN_FILE = "run.json"
-_FILES = ("metrics.json", "scores.csv", "failed.csv", RUN_FILE)
-_FOLDERS = ("overlays", "maps", "masks")
+DETAILS_FILE = "report.json"
+SCORES_HEADER = ("path", "category", "label", "image_score", "verdict", "anomalous_area")
+FAILED_HEADER = ("path", "reason")
+_FILES = (
+    "metrics.json",
+    "scores.csv",
+    "failed.csv",
+    "small_maps.npy",
+    JOURNAL,
+    DETAILS_FILE,
+    "report.html",
+    "report.md",
+    "report.csv",
+    RUN_FILE,
+)
+_FOLDERS = ("overlays", "maps", "masks", "strips")
 
 
-def claim_directory(
-    directory: str | os.PathLike[str], config: dict[str, Any], *, overwrite: bool = False
-) -> pathlib.Path:
-    """Makes the directory ready for results of `config`; older results of it are removed.
-
-    Files that no run writes are left alone.
+def check_directory(
+    directory: pathlib.Path, config: dict[str, Any], *, overwrite: bool = False
+) -> None:
+    """Refuses a directory that is not for results of `config`.
 
     Raises:
         ConfigError: results of another configuration, or files of unknown origin, without
             `overwrite`; a directory that cannot be written.
     """
-    directory = pathlib.Path(directory)
-    config = json.loads(json.dumps(config))
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if not overwrite:
-            _refuse_others(directory, config)
-        for name in _FILES:
+            _refuse_others(directory, _plain(config))
+    except OSError as error:
+        raise _not_writable(directory, error) from error
+
+
+def claim_directory(directory: pathlib.Path, config: dict[str, Any], *, keep: bool = False) -> None:
+    """Makes the directory ready for results of `config`.
+
+    Older results are removed, unless they are to `keep`: those of an interrupted run, whose
+    half-written files alone go. Files that no run writes are left alone.
+
+    Raises:
+        ConfigError: a directory that cannot be written.
+    """
+    try:
+        for name in () if keep else _FILES:
             (directory / name).unlink(missing_ok=True)
         for name in _FOLDERS:
-            if (directory / name).is_dir():
+            if (directory / name).is_dir() and not keep:
                 shutil.rmtree(directory / name)
-        save_json(directory / RUN_FILE, config)
+        for folder in (directory, *(directory / name for name in _FOLDERS)):
+            pattern = ".*.part" if folder == directory else "**/.*.part"
+            for part in folder.glob(pattern):
+                part.unlink(missing_ok=True)
+        save_json(directory / RUN_FILE, _plain(config))
     except OSError as error:
+        raise _not_writable(directory, error) from error
+
+
+def finished_key(directory: pathlib.Path) -> str | None:
+    """The key of the run whose finished results lie here, if any do."""
+    try:
+        details = json.loads((directory / DETAILS_FILE).read_text("utf-8"))
+        return details["key"] if (directory / "metrics.json").is_file() else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def save_results(directory: pathlib.Path, collector: "Collector", metrics: dict[str, Any]) -> None:
+    """Writes scores.csv, failed.csv (where any failed) and metrics.json."""
+    save_csv(directory / "scores.csv", SCORES_HEADER, collector.rows())
+    if collector.failures:
+        save_csv(directory / "failed.csv", FAILED_HEADER, sorted(collector.failures.items()))
+    save_json(directory / "metrics.json", metrics)
+
+
+def load_results(
+    directory: pathlib.Path,
+) -> tuple[dict[str, Any], list[tuple], list[tuple[str, str]]]:
+    """metrics.json and the rows of scores.csv and failed.csv.
+
+    Raises:
+        ConfigError: a directory without results, or with damaged ones.
+    """
+    try:
+        metrics = json.loads((directory / "metrics.json").read_text("utf-8"))
+        rows = read_csv(directory / "scores.csv")
+        scores = [
+            (path, category, label, float(score), verdict, float(area))
+            for path, category, label, score, verdict, area in rows
+        ]
+        failed = directory / "failed.csv"
+        failures = [(name, why) for name, why in read_csv(failed)] if failed.is_file() else []
+    except FileNotFoundError as error:
         raise ConfigError(
-            f"output directory {directory} cannot be written ({error.strerror}): "
-            "expected a directory of your own"
+            f"{directory} holds no results ({pathlib.Path(error.filename).name} is missing): "
+            "expected a directory that evaluate.py wrote, like results/mtd/cascade"
         ) from error
-    return directory
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the results in {directory} are damaged: {error}") from error
+    return metrics, scores, failures
+
+
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(config))
+
+
+def _not_writable(directory: pathlib.Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"output directory {directory} cannot be written ({error.strerror}): "
+        "expected a directory of your own"
+    )
 
 
 def _refuse_others(directory: pathlib.Path, config: dict[str, Any]) -> None:
@@ -59,18 +141,19 @@ def _refuse_others(directory: pathlib.Path, config: dict[str, Any]) -> None:
             "configuration, another --output-dir, or --overwrite"
         ) from None
     if stored != config:
-        difference = _first_difference(stored, config)
+        difference = first_difference(stored, config)
         raise ConfigError(
             f"{directory} holds results of another configuration ({difference}): "
             "expected the same one, another --output-dir, or --overwrite"
         )
 
 
-def _first_difference(stored: Any, config: Any, path: str = "") -> str:
+def first_difference(stored: Any, config: Any, path: str = "") -> str:
+    """The first field that differs, with both values."""
     if isinstance(stored, dict) and isinstance(config, dict):
         for name in [*config, *stored]:
             if stored.get(name) != config.get(name):
-                return _first_difference(
+                return first_difference(
                     stored.get(name), config.get(name), f"{path}.{name}" if path else name
                 )
     return f"{path} was {json.dumps(stored)}, is {json.dumps(config)}"

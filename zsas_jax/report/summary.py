@@ -30,7 +30,14 @@ def summary(result: "EvaluationResult", load_seconds: float = 0.0) -> str:
         if len(result.overlays) > _SHOWN:
             shown.append(f"  and {len(result.overlays) - _SHOWN} more")
         parts.append("\n".join(["pictures:", *shown]))
-    parts.append(f"results: {result.directory}")
+    taken = ""
+    if result.reused and result.reused >= len(result.scores):
+        taken = " (computed before; --overwrite computes anew)"
+    elif result.reused:
+        taken = f" ({result.reused} photos taken over from the interrupted run)"
+    parts.append(f"results: {result.directory}{taken}")
+    if (result.directory / "report.html").is_file():
+        parts.append(f"report: {result.directory / 'report.html'}")
     if result.failures:
         name, reason = result.failures[0]
         parts.append(

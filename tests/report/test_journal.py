@@ -1,0 +1,55 @@
+import os
+
+import numpy as np
+import pytest
+
+from zsas_jax.report.journal import Journal, run_key, tree_fingerprint
+
+
+def test_what_was_saved_comes_back_under_its_own_key_alone(tmp_path):
+    facts, arrays = {"score": 0.1 + 0.2, "name": "ü"}, {"0/pixels": np.arange(5)}
+    Journal(tmp_path, "key").save(facts, arrays)
+    found, stored = Journal(tmp_path, "key").load()
+    assert found == facts
+    np.testing.assert_array_equal(stored["0/pixels"], np.arange(5))
+    assert Journal(tmp_path, "another").load() is None
+    Journal(tmp_path, "key").remove()
+    assert Journal(tmp_path, "key").load() is None
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kept", [0, 10, 200])
+def test_a_damaged_journal_counts_for_nothing(tmp_path, kept):
+    journal = Journal(tmp_path, "key")
+    journal.save({}, {"a": np.zeros(100)})
+    journal.path.write_bytes(journal.path.read_bytes()[:kept])
+    assert journal.load() is None
+
+
+def test_saving_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("zsas_jax.report.journal.time.monotonic", lambda: now[0])
+    journal = Journal(tmp_path, "key", interval=2.0)
+    assert not journal.is_due()
+    now[0] = 2.0
+    assert journal.is_due()
+    journal._saved_at, journal._cost = 2.0, 1.0  # saving took a second
+    now[0] = 21.0
+    assert not journal.is_due()
+    now[0] = 22.0
+    assert journal.is_due()
+
+
+def test_fingerprints_follow_the_files(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "ü 1.jpg").write_bytes(b"123")
+    first = tree_fingerprint(tmp_path)
+    assert tree_fingerprint(tmp_path, None) == first
+    assert tree_fingerprint(None) is None
+    os.utime(tmp_path / "a" / "ü 1.jpg", ns=(1, 1))
+    touched = tree_fingerprint(tmp_path)
+    (tmp_path / "a" / "ü 1.jpg").rename(tmp_path / "a" / "ü 2.jpg")
+    renamed = tree_fingerprint(tmp_path)
+    assert len({first, touched, renamed}) == 3
+    assert run_key({"a": 1}, data=first) != run_key({"a": 1}, data=touched)
+    assert run_key({"a": 1}, data=first) == run_key({"a": 1}, data=first)

@@ -1,0 +1,156 @@
+import csv
+import html.parser
+import itertools
+import re
+
+import pytest
+from stored_runs import NAMES, store_run
+
+from zsas_jax.errors import ConfigError
+from zsas_jax.report.charts import Series, histogram_chart, line_chart
+from zsas_jax.report.compare import compare
+from zsas_jax.report.published import SOURCES, TABLES, published
+from zsas_jax.report.write import write_reports
+
+
+class Page(html.parser.HTMLParser):
+    """Collects what a page shows and loads; checks that tags close in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.loads, self.text, self.ids, self.links, self._open = [], [], set(), [], []
+        self.feed(text)
+        assert not self._open
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.loads += [attrs[name] for name in ("src", "srcset", "data") if name in attrs]
+        self.links += [attrs["href"]] if "href" in attrs else []
+        self.ids |= {attrs["id"]} if "id" in attrs else set()
+        assert tag != "script"
+        if tag not in ("img", "meta", "link", "br"):
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return [
+        store_run(tmp_path / "mtd" / "umci", "umci"),
+        store_run(tmp_path / "mtd" / "cascade", "cascade", shift=0.1),
+    ]
+
+
+def test_the_page_needs_nothing_from_outside(runs, tmp_path):
+    paths = write_reports(runs, tmp_path / "mtd")
+    text = paths[0].read_text("utf-8")
+    page = Page(text)
+    assert len(page.loads) == 30
+    assert all(uri.startswith("data:image/jpeg;base64,") for uri in page.loads)
+    assert not re.search(r"url\((?!#)|@import|https?://|//[a-z]+\.", text)
+    assert {link.removeprefix("#") for link in page.links if link != "data:,"} <= page.ids
+    shown = " ".join(page.text)
+    for words in (
+        *NAMES,
+        "umci",
+        "cascade",
+        "MT_Crack",
+        "60.0",
+        "ClipSAM T4",
+        "51.9",
+        "published test set has 1344",
+        "trained on <mtd>",
+        "Timing",
+        '"rough_threshold"',
+    ):
+        assert words in shown
+    assert "<b>2" not in text
+    assert "@media print" in text
+
+
+def test_markdown_and_csv_say_the_same(runs, tmp_path):
+    _, markdown, table = write_reports(runs, tmp_path / "mtd")
+    text = markdown.read_text("utf-8")
+    row = next(line for line in text.splitlines() if line.startswith("| cascade | this run"))
+    assert row.split("|")[4:8] == [" 60.0 "] * 4
+    links = re.findall(r"\]\(<(.*?)>\)", text)
+    assert len(links) == 30
+    assert all((tmp_path / "mtd" / link).is_file() for link in links)
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["method"], r["category"], r["defect_type"]) for r in rows[:3]] == [
+        ("umci", "mean", ""),
+        ("umci", "magnetic tile", ""),
+        ("umci", "magnetic tile", "MT_Crack"),
+    ]
+    assert float(rows[3]["pixel_ap"]) == 0.6
+
+
+def test_runs_without_masks_show_pictures_alone(tmp_path):
+    run = store_run(tmp_path / "folder" / "umci", dataset="folder", labelled=False)
+    paths = write_reports([run], run)
+    page = Page(paths[0].read_text("utf-8"))
+    assert len(page.loads) == 15
+    assert "No masks were given" in " ".join(page.text)
+
+
+def test_unfinished_results_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"holds no results \(metrics.json is missing\)"):
+        write_reports([tmp_path], tmp_path)
+    run = store_run(tmp_path / "run")
+    (run / "report.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"report\.json is damaged"):
+        write_reports([run], tmp_path)
+
+
+def test_comparison_names_what_changed(runs, tmp_path):
+    text = compare(*runs, tmp_path / "out")
+    assert "the verdict changed for 3, 2 of 3 of them to the right one" in text
+    assert "| config.method | umci | cascade |" in text
+    assert "50.0 to 60.0 (+10.0)" in text
+    pictures = text.split("## Pictures that differ most")[1]
+    # The second picture's map differs in its upper half.
+    assert pictures.index(NAMES[1]) < pictures.index(NAMES[0])
+    assert "0.0500" in pictures
+    page = Page((tmp_path / "out" / "comparison.html").read_text("utf-8"))
+    assert len(page.loads) == 9
+    assert (tmp_path / "out" / "comparison.md").read_text("utf-8").strip() == text
+
+
+def test_curves_are_drawn_where_they_are():
+    chart = line_chart("T", [Series("a", [0, 0.5, 1], [0, 1, 1])], "x", "y")
+    points = re.search(r'points="([^"]*)"', chart)[1].split()
+    (x0, y0), (x1, y1), _ = (tuple(map(float, point.split(","))) for point in points)
+    assert x1 > x0
+    assert y1 < y0  # upwards
+    steps = line_chart("T", [Series("a", [0, 0.5, 1], [1, 0.8, 0.4], True)], "x", "y")
+    corners = [tuple(map(float, p.split(","))) for p in points_of(steps)]
+    assert len(corners) == 5
+    assert all(a[0] == b[0] or a[1] == b[1] for a, b in itertools.pairwise(corners))
+    two = line_chart("T", [Series("a", [0], [0]), Series("b", [0], [0])], "x", "y")
+    styles = re.findall(r'stroke="(.*?)" stroke-dasharray="(.*?)"', two)
+    assert styles[0][0] != styles[1][0]
+    assert styles[0][1] != styles[1][1]
+    assert histogram_chart("T", [0.0, 1.0], [0], [0]) == ""
+    assert histogram_chart("T", [0.0, 0.0, 0.0], [1, 0], [0, 2], 0.5).count("<rect") == 3
+
+
+def points_of(chart):
+    return re.search(r'points="([^"]*)"', chart)[1].split()
+
+
+def test_published_tables():
+    assert {row.source for rows in TABLES.values() for row in rows} <= set(SOURCES)
+    clipsam = next(r for r in published("mtd") if (r.method, r.source) == ("ClipSAM", "ClipSAM T4"))
+    assert clipsam[1:5] == (88.0, 55.2, 51.9, 71.3)
+    assert next(r for r in published("mvtec") if r.method == "ClipSAM").pro == 88.3
+    assert published("dtd_synthetic")[0].ap == 50.10
+    assert published("synthetic") == []
