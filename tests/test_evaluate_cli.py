@@ -1,11 +1,14 @@
+import dataclasses
 import importlib.util
+import json
 import pathlib
 import subprocess
 import sys
+import types
 
 import pytest
 
-from zsas_jax.cli import common
+from zsas_jax.cli import common, runs
 from zsas_jax.cli import evaluate as command
 from zsas_jax.config import PipelineConfig
 from zsas_jax.errors import ConfigError, DatasetError
@@ -50,7 +53,7 @@ def test_every_flag_of_the_contract(stored, tmp_path):
         "--dataset folder --data-dir photos --method umci --checkpoint somewhere --categories nut "
         "--prompts p.toml --batch-size 3 --limit 5 --seed 2 --threshold 0.25 --dtype bfloat16 "
         "--pipeline.top-k 4 --pipeline.return-masks True --output-dir out --overwrite "
-        "--mask-dir masks --resolution native"
+        "--mask-dir masks --resolution native --devices 2 --save-maps --pictures 2 --bootstrap 50"
     )
     args = command.parse(line.split())
     assert args.data_dir == pathlib.Path("photos")
@@ -59,6 +62,7 @@ def test_every_flag_of_the_contract(stored, tmp_path):
     assert args.categories == ("nut",)
     assert (args.batch_size, args.limit, args.seed, args.overwrite) == (3, 5, 2, True)
     assert args.resolution == "native"
+    assert (args.devices, args.save_maps, args.pictures, args.bootstrap) == (2, True, 2, 50)
     expected = PipelineConfig(
         method="umci",
         top_k=4,
@@ -104,6 +108,13 @@ def test_config_file_comes_between_checkpoint_and_flags(stored, tmp_path):
         (["--pipeline.quantile", "3"], ["quantile", "3"]),
         (["--config", "missing.py"], ["missing.py", "was not found"]),
         (["--mask-dir", "masks"], ["--mask-dir", "folder", "synthetic"]),
+        (["--calibrate", "--dataset", "mtd"], ["--calibrate", "folder", "mtd"]),
+        (["--methods", "umci", "cascad"], ["'cascad'", "did you mean 'cascade'"]),
+        (["--methods", "umci", "--method", "clip"], ["--method", "--methods", "both"]),
+        (["--datasets", "mtd=x", "mvtec=y", "--categories", "a"], ["--categories", "one data"]),
+        (["--datasets", "mtd=x", "mvtec=y", "--data-dir", "a"], ["--data-dir", "NAME=DIR"]),
+        (["--compare", "here"], ["--compare"]),
+        (["--compare", "here", "there"], ["here", "metrics.json is missing"]),
     ],
 )
 def test_bad_arguments_are_one_sentence_and_exit_code_2(script, capsys, arguments, words):
@@ -133,29 +144,43 @@ def test_bad_data_sets_are_refused_before_the_model_is_read(script, capsys, argu
     assert len(message.strip().splitlines()) == 1
 
 
-def fake_result(has_metrics=True, failures=()):
+def fake_result(has_metrics=True, failures=(), directory="r"):
     values = dict.fromkeys(METRICS, 0.5 if has_metrics else None)
     metrics = {
         "categories": {"nut": values, "tile": values},
         "mean": values,
         "reasons": {},
         "config": {"resolution": 518},
-        "timing": {"images_per_second": 2.0},
+        "timing": {"images_per_second": 2.0, "total_seconds": 8.0},
     }
     scores = [(f"{i}.png", "nut", "", i / 20, "good", 0.0) for i in range(20)]
     overlays = [pathlib.Path("results/a.jpg")]
     steps = {"device": 3.0, "compile": 5.0, "decode": 0.1}
-    return EvaluationResult(pathlib.Path("r"), metrics, scores, list(failures), overlays, steps)
+    directory = pathlib.Path(directory)
+    return EvaluationResult(directory, metrics, scores, list(failures), overlays, steps)
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """Nothing is read or computed; the tasks are collected, `result` is what each gives."""
+    seen = types.SimpleNamespace(tasks=[], result=fake_result)
+    monkeypatch.setattr(runs, "open_source", lambda args: f"source of {args.dataset}")
+    monkeypatch.setattr("zsas_jax.weights.checkpoint.load", lambda name: f"bundle {name}")
+    monkeypatch.setattr(runs, "_training_warnings", lambda args: [])
+
+    def run(args, bundle, source):
+        seen.tasks.append((args, bundle, source))
+        return seen.result()
+
+    monkeypatch.setattr(runs, "run", run)
+    return seen
 
 
 @pytest.mark.parametrize(("failures", "code"), [((), 0), ((("b.jpg", "b.jpg is empty"),), 1)])
-def test_main_prints_table_pictures_and_slowest_steps(script, monkeypatch, capsys, failures, code):
-    monkeypatch.setattr(command, "open_source", lambda args: "source")
-    monkeypatch.setattr("zsas_jax.weights.checkpoint.load", lambda name: "bundle")
-    seen = []
-    monkeypatch.setattr(command, "run", lambda *a: seen.append(a) or fake_result(True, failures))
+def test_main_prints_table_pictures_and_slowest_steps(script, computed, capsys, failures, code):
+    computed.result = lambda: fake_result(True, failures)
     assert script.main([]) == code
-    assert seen[0][1:] == ("bundle", "source")
+    assert computed.tasks[0][1:] == ("bundle tiny", "source of synthetic")
     out = capsys.readouterr().out
     assert "mean" in out
     assert "50.0" in out
@@ -164,24 +189,84 @@ def test_main_prints_table_pictures_and_slowest_steps(script, monkeypatch, capsy
     assert "slowest steps: compile 5.0 s, device 3.0 s" in out
 
 
-def test_without_labels_scores_are_printed_and_no_zeros(script, monkeypatch, capsys):
-    monkeypatch.setattr(command, "open_source", lambda args: "source")
-    monkeypatch.setattr("zsas_jax.weights.checkpoint.load", lambda name: "bundle")
-    monkeypatch.setattr(command, "run", lambda *a: fake_result(False))
+def test_without_labels_scores_are_printed_and_no_zeros(script, computed, capsys):
+    computed.result = lambda: fake_result(False)
     assert script.main([]) == 0
     out = capsys.readouterr().out
     assert "AUROC" not in out
     assert out.index("19.png") < out.index("18.png")
 
 
+def test_several_of_everything(script, computed, monkeypatch, capsys):
+    reports = []
+    monkeypatch.setattr(runs, "write_common_report", lambda r: reports.append(r) or ["all.html"])
+    line = "--datasets synthetic mtd=tiles --methods clip umci --checkpoints a/one b/one --limit 3"
+    assert script.main(line.split()) == 0
+    seen = [
+        (t.checkpoint, t.dataset, str(t.data_dir), t.pipeline.method, str(t.output_dir))
+        for t, _, _ in computed.tasks
+    ]
+    assert seen == [
+        (checkpoint, dataset, data_dir, method, folder)
+        for checkpoint, folder in (("a/one", "results/a-one"), ("b/one", "results/b-one"))
+        for dataset, data_dir in (("synthetic", "None"), ("mtd", "tiles"))
+        for method in ("clip", "umci")
+    ]
+    assert [bundle for _, bundle, _ in computed.tasks] == ["bundle a/one"] * 4 + [
+        "bundle b/one"
+    ] * 4
+    assert {t.limit for t, _, _ in computed.tasks} == {3}
+    assert {t.pipeline.top_k for t, _, _ in computed.tasks} == {7}
+    assert len(reports[0]) == 8
+    assert "report of all: all.html" in capsys.readouterr().out
+
+
+def test_calibration_saves_the_threshold_where_it_is_found_again(
+    script, computed, monkeypatch, capsys, tmp_path
+):
+    checkpoint = tmp_path / "mine"
+    checkpoint.mkdir()
+    (checkpoint / "manifest.json").write_text("{}")
+    line = f"--dataset folder --data-dir good --checkpoint {checkpoint} --categories nut"
+    assert script.main([*line.split(), "--calibrate", "--false-alarm-rate", "0.1"]) == 0
+    out = capsys.readouterr().out
+    assert "anomalous from an image score of 0.9000" in out
+    assert "1 photos" not in out
+    assert str(checkpoint / "thresholds.json") in out
+    args = command.parse(line.split())
+    (task,) = command.tasks(args, line.split())
+    source = types.SimpleNamespace(categories=("nut",))
+    found = runs._calibrated(task, source)
+    assert found["image_threshold"] == pytest.approx(0.9, abs=1e-3)
+    assert "calibrated on 20 photos of good" in capsys.readouterr().err
+    other = dataclasses.replace(task, threshold=0.3)
+    assert runs._calibrated(other, source) is None
+    assert script.main([*line.split(), "--calibrate"]) == 0
+    assert "20 photos are too few for a rate of 0.01: expected at least 99" in (
+        capsys.readouterr().out
+    )
+
+
+def test_training_data_are_warned_about(tmp_path, monkeypatch):
+    (tmp_path / "manifest.json").write_text("{}")
+    args = command.EvaluateArguments(dataset="mvtec", checkpoint=str(tmp_path))
+    assert runs._training_warnings(args) == []
+    provenance = {"umci": {"trained_on": ["VisA", {"dataset": "MVTec"}]}, "files": ["mtd"]}
+    (tmp_path / "provenance.json").write_text(json.dumps(provenance))
+    assert runs.training_datasets(tmp_path) == {"visa", "mvtec"}
+    (warning,) = runs._training_warnings(args)
+    assert "was trained on mvtec: these results are not zero-shot" in warning
+    assert runs._training_warnings(dataclasses.replace(args, dataset="mtd")) == []
+
+
 def test_interruption_and_bugs(script, monkeypatch, capsys):
     def interrupt(args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "open_source", interrupt)
+    monkeypatch.setattr(runs, "open_source", interrupt)
     assert script.main([]) == 130
     assert capsys.readouterr().err == "interrupted\n"
-    monkeypatch.setattr(command, "open_source", lambda args: 1 / 0)
+    monkeypatch.setattr(runs, "open_source", lambda args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         script.main([])
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zsas_jax import evaluation
+from zsas_jax import evaluation, pipeline
 from zsas_jax.config import PipelineConfig
 from zsas_jax.data.folder import FolderSource
 from zsas_jax.errors import ConfigError, DatasetError
-from zsas_jax.metrics import METRICS, evaluate_maps
+from zsas_jax.metrics import METRICS, MetricOptions, evaluate_maps
 from zsas_jax.metrics.resolution import resize_map, resize_mask
 from zsas_jax.pipeline import Segmentation
 
@@ -47,14 +47,14 @@ def calls(monkeypatch):
         rows = [np.full((2, 4), sum(map(ord, name)), np.float32) for name in categories]
         return np.stack(rows)
 
-    monkeypatch.setattr(evaluation.pipeline, "segment", segment)
+    monkeypatch.setattr(pipeline, "segment", segment)
     monkeypatch.setattr(evaluation, "encode_text", encode_text)
     return calls
 
 
 @pytest.fixture
 def bundle():
-    config = types.SimpleNamespace(clip=object(), pipeline=PipelineConfig(method="umci"))
+    config = types.SimpleNamespace(clip=object(), sam=None, pipeline=PipelineConfig(method="umci"))
     return types.SimpleNamespace(
         model=types.SimpleNamespace(clip=None), tokenizer=None, config=config
     )
@@ -98,7 +98,12 @@ def read_csv(path):
 
 
 def run(bundle, source, tmp_path, **options):
-    options = {"dataset": "mvtec", "output_dir": tmp_path, "progress": False} | options
+    options = {
+        "dataset": "mvtec",
+        "output_dir": tmp_path,
+        "progress": False,
+        "strips_per_category": 0,
+    } | options
     return evaluation.evaluate(bundle, source, **options)
 
 
@@ -271,7 +276,7 @@ def test_faulty_weights_are_a_failure_of_each_photo(bundle, calls, tmp_path, mon
         maps = np.full(images.shape[:3], np.nan, np.float32)
         return Segmentation(maps, maps[:, 0, 0], maps)
 
-    monkeypatch.setattr(evaluation.pipeline, "segment", segment)
+    monkeypatch.setattr(pipeline, "segment", segment)
     result = run(bundle, Source(), tmp_path)
     assert len(result.failures) == 10
     assert "not finite" in result.failures[0][1]
@@ -314,7 +319,7 @@ def test_the_next_batch_is_dispatched_before_the_previous_is_fetched(
     bundle, calls, tmp_path, monkeypatch
 ):
     order = []
-    inner = evaluation.pipeline.segment
+    inner = pipeline.segment
 
     def segment(*args, **kwargs):
         order.append("dispatch")
@@ -326,8 +331,143 @@ def test_the_next_batch_is_dispatched_before_the_previous_is_fetched(
         order.append("collect")
         return add(self, *args)
 
-    monkeypatch.setattr(evaluation.pipeline, "segment", segment)
+    monkeypatch.setattr(pipeline, "segment", segment)
     monkeypatch.setattr(evaluation.Collector, "add", noted)
     run(bundle, Source(), tmp_path, batch_size=1)
     assert order[:4] == ["dispatch", "dispatch", "collect", "dispatch"]
     assert order[-2:] == ["collect", "collect"]
+
+
+def without_timing(directory):
+    stored = json.loads((directory / "metrics.json").read_text())
+    del stored["timing"]
+    return stored
+
+
+def interrupt_after(monkeypatch, batches):
+    """`segment` fails, as a kill would, when so many batches are computed."""
+    inner, seen = pipeline.segment, []
+
+    def segment(*args, **kwargs):
+        if len(seen) == batches:
+            raise KeyboardInterrupt
+        seen.append(1)
+        return inner(*args, **kwargs)
+
+    monkeypatch.setattr(pipeline, "segment", segment)
+    return inner
+
+
+@pytest.mark.parametrize("batches", [1, 4])
+def test_an_interrupted_run_goes_on_with_the_same_result(
+    bundle, calls, tmp_path, monkeypatch, batches
+):
+    options = {"batch_size": 2, "fingerprint": "data", "journal_seconds": 0.0, "save_maps": True}
+    source = Source(broken={4})
+    whole = run(bundle, source, tmp_path / "whole", **options)
+    needed = len(calls)
+    inner = interrupt_after(monkeypatch, batches)
+    with pytest.raises(KeyboardInterrupt):
+        run(bundle, source, tmp_path / "cut", **options)
+    directory = tmp_path / "cut" / "mvtec" / "umci"
+    assert not (directory / "metrics.json").exists()
+    (directory / "overlays").mkdir(exist_ok=True)
+    (directory / "overlays" / ".half.part").write_text("x")
+    monkeypatch.setattr(pipeline, "segment", inner)
+    before = len(calls)
+    result = run(bundle, source, tmp_path / "cut", **options)
+    # The batch on its way when the run stopped is computed once more.
+    assert len(calls) - before == needed - max(batches - 1, 0)
+    assert without_timing(directory) == without_timing(whole.directory)
+    names = {p.relative_to(whole.directory) for p in whole.directory.rglob("*") if p.is_file()}
+    assert {p.relative_to(directory) for p in directory.rglob("*") if p.is_file()} == names
+    assert "journal.npz" not in {name.name for name in names}
+    for name in names:
+        if name.name not in ("metrics.json", "report.json"):
+            assert (directory / name).read_bytes() == (whole.directory / name).read_bytes(), name
+    assert result.failures == whole.failures
+    assert result.overlays == [directory / p.relative_to(whole.directory) for p in whole.overlays]
+
+
+def test_finished_results_are_taken_over_while_nothing_changed(bundle, calls, tmp_path):
+    first = run(bundle, Source(broken={3}), tmp_path, fingerprint="data")
+    count = len(calls)
+    again = run(bundle, Source(broken={3}), tmp_path, fingerprint="data")
+    assert len(calls) == count
+    assert again._replace(reused=0) == first
+    assert again.reused == 9
+    run(bundle, Source(broken={3}), tmp_path, fingerprint="other photos")
+    assert len(calls) == 2 * count
+    run(bundle, Source(broken={3}), tmp_path, fingerprint="other photos", overwrite=True)
+    run(bundle, Source(broken={3}), tmp_path)  # nothing is known of the data
+    assert len(calls) == 4 * count
+    (first.directory / "metrics.json").unlink()
+    run(bundle, Source(broken={3}), tmp_path, fingerprint="data")
+    assert len(calls) == 5 * count
+
+
+def test_a_record_that_cannot_be_read_is_a_failure(bundle, calls, tmp_path):
+    class Damaged(Source):
+        def __getitem__(self, index):
+            if index == 5:
+                raise OSError("input/output error")
+            return super().__getitem__(index)
+
+    result = run(bundle, Damaged(), tmp_path)
+    assert result.failures == [("photo 5", "photo 5 cannot be read: input/output error")]
+    assert len(result.scores) == 9
+
+
+def test_strips_of_the_best_median_worst_and_highest_good_picture(bundle, calls, tmp_path):
+    config = dataclasses.replace(bundle.config.pipeline, method="cascade")
+    result = run(bundle, Source(), tmp_path, config=config, strips_per_category=1)
+    details = json.loads((result.directory / "report.json").read_text())
+    by_category = {}
+    for strip in details["strips"]:
+        by_category.setdefault(strip["category"], []).append(strip)
+    assert set(by_category) == set(Source.categories)
+    # Of the five pictures of a category two or three are anomalous.
+    kinds = {name: [strip["kind"] for strip in strips] for name, strips in by_category.items()}
+    assert kinds["tile"] == ["best", "median", "worst", "highest good"]
+    aps = [strip["ap"] for strip in by_category["tile"][:3]]
+    assert aps == sorted(aps, reverse=True)
+    for strip in details["strips"]:
+        captions = [panel["caption"] for panel in strip["panels"]]
+        assert captions[0] == "photo"
+        assert captions[-1] == "result"
+        assert {"rough map", "prompts", "anomaly map"} <= set(captions)
+        for panel in strip["panels"]:
+            with Image.open(result.directory / panel["file"]) as picture:
+                assert list(picture.size) == panel["size"]
+    good = max(
+        (row for row in result.scores if row[1] == "tile" and row[2] == "good"),
+        key=lambda row: row[3],
+    )
+    assert by_category["tile"][3]["name"] == good[0]
+    ap = {photo["name"]: photo["ap"] for photo in details["photos"]}
+    image, mask = Source().arrays(1)
+    small = resize_map(fake_map(image), 518, 518), resize_mask(mask, 518, 518)
+    assert ap["crack/1.jpg"] == pytest.approx(evaluate_maps(*[[x] for x in small])["pixel_ap"])
+    assert ap["good/0.jpg"] is None
+
+
+def test_maps_are_written_where_asked(bundle, calls, tmp_path):
+    result = run(bundle, Source(), tmp_path, save_maps=True)
+    assert len(list((result.directory / "maps").rglob("*.png"))) == 10
+    maps = np.load(result.directory / "small_maps.npy")
+    assert maps.shape == (10, 48, 48)
+    image, _ = Source().arrays(2)
+    assert float(maps[2].mean()) == pytest.approx(fake_map(image).mean(), abs=0.01)
+
+
+def test_defect_types_and_confidence_intervals(bundle, calls, tmp_path):
+    options = MetricOptions(by_defect_type=True, bootstrap=20, boundary_threshold=0.5, pro_200=True)
+    result = run(bundle, Source(), tmp_path, metric_options=options, resolution=64)
+    metrics = result.metrics
+    for category in Source.categories:
+        row = metrics["defect_types"][category]["crack"]
+        # One defect type alone: its rows are the category's.
+        assert row == {name: metrics["categories"][category][name] for name in METRICS}
+    assert set(metrics["mean"]) == {*METRICS, "boundary_f1", "pixel_pro_200"}
+    low, high = metrics["confidence"]["mean"]["pixel_auroc"]
+    assert low <= metrics["mean"]["pixel_auroc"] <= high

@@ -78,6 +78,8 @@ def test_options_reach_the_pipeline(calls, bundle):
     result = predict(bundle, [photo(3, 3, 60)], "nut", method="umci", threshold=0.1)[0]
     assert calls[-1][1].method == "umci"
     assert result.mask.all()
+    assert not result.is_anomalous
+    assert predict(bundle, [photo(3, 3, 60)], "nut", image_threshold=0.2)[0].is_anomalous
     assert predict(bundle, [photo(3, 3, 60)] * 2, categories=["nut"])
     assert calls[-1][1].method == "cascade"
     assert predict(bundle, [], ["nut"]) == []

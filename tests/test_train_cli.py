@@ -20,6 +20,9 @@ def main():
         (["--optimizer.lerning-rate", "3"], "did you mean --optimizer.learning-rate"),
         (["--steps", "0"], "steps is 0: expected at least 1"),
         (["--resume"], "no run to resume"),
+        (["--devices", "99"], "devices is 99: expected 1 to "),
+        (["--optimizer.accumulation", "3"], "batch_size is 8: expected a multiple of the 3 parts"),
+        (["--coordinator", "127.0.0.1:1"], "expected --num-processes and --process-id too"),
     ],
 )
 def test_bad_input_is_one_sentence(main, capsys, tmp_path, arguments, message):
@@ -33,7 +36,7 @@ def test_bad_input_is_one_sentence(main, capsys, tmp_path, arguments, message):
     assert message in error
 
 
-@pytest.mark.parametrize("name", ["clip_tiny", "sam_tiny", "umci_tiny"])
+@pytest.mark.parametrize("name", ["clip_tiny", "sam_tiny", "umci_tiny", "umci_mvtec", "umci_visa"])
 def test_every_config_builds(name):
     from zsas_jax.cli.common import load_config_file
     from zsas_jax.training.config import TrainConfig

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from jaxtyping import Array, Float
 
 from zsas_jax import clip, sam, umci
+from zsas_jax.compilation import CompiledSegment, compile
 from zsas_jax.config import Config, PipelineConfig
 from zsas_jax.errors import CheckpointError, ZsasError
 from zsas_jax.model import Model
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Bundle",
     "CheckpointError",
+    "CompiledSegment",
     "Config",
     "Model",
     "PipelineConfig",
@@ -34,6 +36,7 @@ __all__ = [
     "Segmentation",
     "ZsasError",
     "clip",
+    "compile",
     "encode_text",
     "load",
     "predict",
@@ -57,11 +60,9 @@ def encode_text(
     ("flawless {}") or templates ("a photo of a {}.") of your own are given.
 
     Raises:
-        CheckpointError: the bundle has no CLIP.
+        CheckpointError: the bundle has no CLIP, or no tokenizer.
         ConfigError: no category, or faulty states or templates.
     """
-    if bundle.model.clip is None or bundle.tokenizer is None:
-        raise CheckpointError("encode_text needs a CLIP, and this checkpoint has none")
     return _prompts.encode_text(
         bundle.model.clip, bundle.tokenizer, categories, normal_states, abnormal_states, templates
     )

@@ -41,12 +41,27 @@ def operands(queries=21, rows=3, columns=7, batch=(2,), heads=3, seed=0):
     )
 
 
-@pytest.fixture(params=["whole", "blocks"])
+# Scores of a piece and the backend whose way of cutting is taken. 21 x 21 scores a head: 8 queries
+# of one head (three unequal blocks), whole heads in groups of 2 of 3, and all that fits.
+WAYS = {
+    "whole": ("cpu", 2**20),
+    "blocks": ("cpu", 8 * 21),
+    "groups": ("cpu", 2 * 21 * 21),
+    "accelerator": ("tpu", 3 * 8 * 21),
+}
+
+
+def cut(monkeypatch, backend, scores):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(attention_module, "SCORES_AT_ONCE", {"cpu": scores})
+    monkeypatch.setattr(attention_module, "SCORES_AT_ONCE_ELSEWHERE", scores)
+    monkeypatch.setattr(attention_module, "RECOMPUTED_FROM_SCORES", 0)
+
+
+@pytest.fixture(params=WAYS)
 def blocks(request, monkeypatch):
-    """Both code paths at small sizes; 21 queries make three unequal blocks of 8."""
-    if request.param == "blocks":
-        monkeypatch.setattr(attention_module, "BLOCKED_FROM_SCORES", 0)
-        monkeypatch.setattr(attention_module, "QUERIES_PER_BLOCK", 8)
+    """All code paths at small sizes."""
+    cut(monkeypatch, *WAYS[request.param])
     return request.param
 
 
@@ -111,11 +126,11 @@ def test_gradients_of_blocks_equal_those_of_the_whole(monkeypatch):
         return jnp.square(attention(query, key, value, rel_h=rel_h, rel_w=rel_w)).sum()
 
     whole = jax.grad(loss, argnums=range(5))(*arguments)
-    monkeypatch.setattr(attention_module, "BLOCKED_FROM_SCORES", 0)
-    monkeypatch.setattr(attention_module, "QUERIES_PER_BLOCK", 8)
-    in_blocks = jax.grad(loss, argnums=range(5))(*arguments)
-    for one, two in zip(whole, in_blocks, strict=True):
-        np.testing.assert_allclose(one, two, atol=1e-5)
+    for way in ("blocks", "groups", "accelerator"):
+        cut(monkeypatch, *WAYS[way])
+        in_pieces = jax.grad(loss, argnums=range(5))(*arguments)
+        for one, two in zip(whole, in_pieces, strict=True):
+            np.testing.assert_allclose(one, two, atol=1e-5)
 
 
 def test_long_sequences_never_hold_all_scores():
@@ -140,7 +155,7 @@ def test_matches_torch_scaled_dot_product_attention():
         *(torch.tensor(np.asarray(x)).swapaxes(1, 2) for x in (query, key, value))
     )
     ours = functools.partial(jax.jit(attention), query, key, value)()
-    assert query.shape[1] * key.shape[1] >= attention_module.BLOCKED_FROM_SCORES
+    assert query.shape[1] * key.shape[1] >= attention_module.SCORES_AT_ONCE["cpu"]
     np.testing.assert_allclose(ours, theirs.swapaxes(1, 2).numpy(), atol=1e-6)
 
 

@@ -11,8 +11,9 @@ pytest.importorskip("transformers")
 
 import sam_reference as reference  # noqa: E402
 
+from zsas_jax.ops.patches import PatchConv  # noqa: E402
 from zsas_jax.sam import image_encoder  # noqa: E402
-from zsas_jax.sam.layers import PatchConv, UpsampleConv  # noqa: E402
+from zsas_jax.sam.layers import UpsampleConv  # noqa: E402
 
 TOLERANCE = 1e-5
 

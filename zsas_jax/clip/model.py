@@ -22,7 +22,9 @@ from zsas_jax.clip.config import ClipConfig
 from zsas_jax.errors import ConfigError
 from zsas_jax.ops.attention import attention
 from zsas_jax.ops.layers import LayerNorm, gelu, quick_gelu
+from zsas_jax.ops.patches import PatchConv
 from zsas_jax.ops.position import resample_positions
+from zsas_jax.ops.rowwise import by_rows
 
 
 class ImageEncoding(NamedTuple):
@@ -75,7 +77,7 @@ class VisionTransformer(nnx.Module):
 
     def __init__(self, config: ClipConfig, *, rngs: nnx.Rngs, param_dtype=jnp.float32):
         width, patch = config.vision_width, config.patch_size
-        self.conv1 = nnx.Conv(
+        self.conv1 = PatchConv(
             3,
             width,
             (patch, patch),
@@ -153,7 +155,8 @@ class ResidualAttentionBlock(nnx.Module):
         self, x: Float[Array, "b n width"], mask: Array | None = None
     ) -> Float[Array, "b n width"]:
         x = x + self.attn(self.ln_1(x), mask)
-        return x + self.mlp(self.ln_2(x))
+        hidden = self.mlp.c_fc.out_features
+        return by_rows(lambda rows: rows + self.mlp(self.ln_2(rows)), x, hidden)
 
 
 class Attention(nnx.Module):
@@ -219,7 +222,8 @@ def encode_image(
             f"{config.vision_layers}."
         )
     rows, columns = patch_grid(config, *pixels.shape[1:3])
-    patches = visual.conv1(pixels.astype(visual.proj.dtype))
+    seen = pixels[:, : rows * config.patch_size, : columns * config.patch_size]
+    patches = visual.conv1(seen.astype(visual.proj.dtype))
     patches = patches.reshape(patches.shape[0], rows * columns, config.vision_width)
     class_token = jnp.broadcast_to(
         visual.class_embedding[...], (patches.shape[0], 1, config.vision_width)

@@ -6,11 +6,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from zsas_jax.ops import fused_attention
 from zsas_jax.ops.layers import accumulation_dtype
 
-# From this many scores per head on, heads and blocks of queries are computed one after another.
-BLOCKED_FROM_SCORES = 1024 * 1024
-QUERIES_PER_BLOCK = 512
+# More scores than these are computed in pieces: on CPUs such that a piece stays in the cache, on
+# accelerators only to bound memory.
+SCORES_AT_ONCE = {"cpu": 2**20}
+SCORES_AT_ONCE_ELSEWHERE = 2**26
+# From this many scores of one head on, the backward pass computes them again instead of keeping
+# them.
+RECOMPUTED_FROM_SCORES = 2**20
 
 
 def attention(
@@ -29,27 +34,55 @@ def attention(
     `bias` and `mask` (True = attended) broadcast to [*batch, heads, q, k]. `rel_h` and `rel_w`
     (always together) are SAM's decomposed bias: key number y * k_w + x gets rel_h[..., y] +
     rel_w[..., x]. `scale` defaults to d ** -0.5. A query whose keys are all masked gives zeros.
-    Long sequences are mapped over heads and blocks of queries, recomputed in the backward pass,
-    so that no [q, k] array of all heads exists; the result is the same exact softmax.
+    Large batches and long sequences are computed piece by piece, so that no [q, k] array of all
+    heads exists; the result is the same exact softmax. On NVIDIA GPUs a fused kernel of cuDNN
+    takes over where it can (see `fused_attention`).
     """
     if (rel_h is None) != (rel_w is None):
         raise ValueError("rel_h and rel_w are the two halves of one bias: give both or neither")
+    if scale is None:
+        scale = math.sqrt(1 / query.shape[-1])
+    if bias is None and mask is None and fused_attention.is_available(query, key, value, rel_h):
+        return fused_attention.attention(query, key, value, rel_h, rel_w, scale)
+    return blocked_attention(
+        query, key, value, bias=bias, mask=mask, scale=scale, rel_h=rel_h, rel_w=rel_w
+    )
+
+
+def blocked_attention(
+    query: Float[Array, "*batch q heads d"],
+    key: Float[Array, "*batch k heads d"],
+    value: Float[Array, "*batch k heads e"],
+    *,
+    bias: Float[Array, "..."] | None = None,
+    mask: Bool[Array, "..."] | None = None,
+    scale: float,
+    rel_h: Float[Array, "*batch heads q k_h"] | None = None,
+    rel_w: Float[Array, "*batch heads q k_w"] | None = None,
+) -> Float[Array, "*batch q heads e"]:
+    """`attention` in plain XLA, on any backend."""
+    # One pass over the scores less; narrower queries would lose digits.
+    if query.dtype == accumulation_dtype(query):
+        query, scale = query * scale, 1.0
     heads_first = {
         "query": jnp.swapaxes(query, -3, -2),
         "key": jnp.swapaxes(key, -3, -2),
         "value": jnp.swapaxes(value, -3, -2),
-        "bias": bias if bias is None else _at_least_3d(bias),
-        "mask": mask if mask is None else _at_least_3d(mask),
+        "bias": bias,
+        "mask": mask,
         "rel_h": rel_h,
         "rel_w": rel_w,
     }
-    operands = {name: array for name, array in heads_first.items() if array is not None}
-    if scale is None:
-        scale = math.sqrt(1 / query.shape[-1])
-    if query.shape[-3] * key.shape[-3] < BLOCKED_FROM_SCORES:
-        result = _softmax_average(operands, scale)
+    axes = query.ndim
+    operands = {
+        name: array.reshape((1,) * (axes - array.ndim) + array.shape)
+        for name, array in heads_first.items()
+        if array is not None
+    }
+    if jax.default_backend() in SCORES_AT_ONCE:
+        result = _leading_axes_first(operands, scale, SCORES_AT_ONCE[jax.default_backend()])
     else:
-        result = _map_heads(operands, scale)
+        result = _queries_in_blocks(operands, scale, SCORES_AT_ONCE_ELSEWHERE)
     return jnp.swapaxes(result, -3, -2)
 
 
@@ -58,7 +91,8 @@ def _softmax_average(operands: dict[str, Array], scale: float) -> Array:
     query, key, value = operands["query"], operands["key"], operands["value"]
     dtype = accumulation_dtype(query)
     scores = jnp.einsum("...qd,...kd->...qk", query, key, preferred_element_type=dtype)
-    scores = scores * scale
+    if scale != 1:
+        scores = scores * scale
     if "bias" in operands:
         scores = scores + operands["bias"]
     if "rel_h" in operands:
@@ -67,30 +101,68 @@ def _softmax_average(operands: dict[str, Array], scale: float) -> Array:
     mask = operands.get("mask")
     if mask is not None:
         scores = jnp.where(mask, scores, jnp.finfo(dtype).min)
-    weights = jax.nn.softmax(scores, axis=-1)
+    highest = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
+    weights = jnp.exp(scores - highest)
     if mask is not None:
         weights = jnp.where(mask, weights, 0)
-    weights = weights.astype(value.dtype)
-    return jnp.einsum("...qk,...ke->...qe", weights, value)
+    total = weights.sum(axis=-1, keepdims=True)
+    # Divided afterwards: [q, e] quotients instead of [q, k].
+    average = jnp.einsum(
+        "...qk,...ke->...qe", weights.astype(value.dtype), value, preferred_element_type=dtype
+    )
+    if mask is not None:
+        total = jnp.where(total == 0, 1, total)
+    return (average / total).astype(value.dtype)
 
 
-def _map_heads(operands: dict[str, Array], scale: float) -> Array:
-    """Heads (axis -3) one after another; operands shared by all heads are not copied."""
-    heads = operands["query"].shape[-3]
-    mapped = {
-        name: jnp.moveaxis(array, -3, 0)
-        for name, array in operands.items()
-        if array.shape[-3] == heads
-    }
-    shared = {name: array[..., 0, :, :] for name, array in operands.items() if name not in mapped}
-    result = jax.lax.map(lambda one_head: _map_queries({**shared, **one_head}, scale), mapped)
-    return jnp.moveaxis(result, 0, -3)
+def _leading_axes_first(operands: dict[str, Array], scale: float, limit: int) -> Array:
+    """Cuts batch and head axes, then queries, until a piece has at most `limit` scores."""
+    query, key = operands["query"], operands["key"]
+    leading = query.shape[:-2]
+    if math.prod(leading) * query.shape[-2] * key.shape[-2] <= limit:
+        return _softmax_average(operands, scale)
+    if not leading:
+        return _queries_in_blocks(operands, scale, limit)
+    each = math.prod(leading[1:]) * query.shape[-2] * key.shape[-2]
+    # Operands shared along the axis are not copied.
+    mapped = {name: array for name, array in operands.items() if array.shape[0] == leading[0]}
+    shared = {name: array[0] for name, array in operands.items() if name not in mapped}
+    if leading[0] == 1:
+        only = {name: array[0] for name, array in operands.items()}
+        return _leading_axes_first(only, scale, limit)[None]
+    if 2 * each <= limit:
+        return _in_groups(mapped, shared, scale, limit // each)
+    return jax.lax.map(lambda one: _leading_axes_first({**shared, **one}, scale, limit), mapped)
 
 
-def _map_queries(operands: dict[str, Array], scale: float) -> Array:
+def _in_groups(
+    mapped: dict[str, Array], shared: dict[str, Array], scale: float, most: int
+) -> Array:
+    """Several entries of the leading axis at a time, in groups of one size; the last is padded."""
+    count = len(mapped["query"])
+    groups = math.ceil(count / most)
+    size = math.ceil(count / groups)
+
+    def split(array: Array) -> Array:
+        padding = [(0, groups * size - count)] + [(0, 0)] * (array.ndim - 1)
+        return jnp.pad(array, padding).reshape(groups, size, *array.shape[1:])
+
+    shared = {name: array[None] for name, array in shared.items()}
+    result = jax.lax.map(
+        lambda group: _softmax_average({**shared, **group}, scale),
+        {name: split(array) for name, array in mapped.items()},
+    )
+    return result.reshape(groups * size, *result.shape[2:])[:count]
+
+
+def _queries_in_blocks(operands: dict[str, Array], scale: float, limit: int) -> Array:
     """Blocks of queries (axis -2) one after another, all of one size; the last is padded."""
-    queries = operands["query"].shape[-2]
-    blocks = math.ceil(queries / QUERIES_PER_BLOCK)
+    query, keys = operands["query"], operands["key"].shape[-2]
+    queries = query.shape[-2]
+    each = math.prod(query.shape[:-2]) * keys
+    blocks = min(queries, math.ceil(queries * each / limit))
+    if blocks == 1:
+        return _softmax_average(operands, scale)
     size = math.ceil(queries / blocks)
 
     def split(array: Array) -> Array:
@@ -106,11 +178,8 @@ def _map_queries(operands: dict[str, Array], scale: float) -> Array:
     }
     mapped = {name: split(array) for name, array in operands.items() if name in per_query}
     shared = {name: array for name, array in operands.items() if name not in per_query}
-    # checkpoint: the backward pass recomputes each block's softmax instead of storing them all.
-    block = jax.checkpoint(lambda one_block: _softmax_average({**shared, **one_block}, scale))
+    block = lambda one_block: _softmax_average({**shared, **one_block}, scale)  # noqa: E731
+    if queries * keys >= RECOMPUTED_FROM_SCORES:
+        block = jax.checkpoint(block)
     result = jnp.moveaxis(jax.lax.map(block, mapped), 0, -3)
     return result.reshape(*result.shape[:-3], blocks * size, -1)[..., :queries, :]
-
-
-def _at_least_3d(array: Array) -> Array:
-    return array.reshape((1,) * (3 - array.ndim) + array.shape)

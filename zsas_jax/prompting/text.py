@@ -14,12 +14,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Float32, Int
 
 from zsas_jax.clip.model import Clip
 from zsas_jax.clip.model import encode_text as encode_token_ids
 from zsas_jax.clip.tokenizer import Tokenizer
 from zsas_jax.errors import CheckpointError, ConfigError
+from zsas_jax.prompting import text_cache
 
 NORMAL_STATES: tuple[str, ...] = (
     "{}",
@@ -105,8 +106,8 @@ def compose(
 
 
 def encode_text(
-    clip: Clip,
-    tokenizer: Tokenizer,
+    clip: Clip | None,
+    tokenizer: Tokenizer | None,
     categories: Sequence[str],
     normal_states: Sequence[str] | None = None,
     abnormal_states: Sequence[str] | None = None,
@@ -119,23 +120,40 @@ def encode_text(
 
     Each sentence's feature is L2-normalised, then the mean over sentences again (APRIL-GAN's rule;
     ClipSAM does not state one). Prompts call a category what `category_words` says, else its name
-    in words, or the name itself with `raw_names` (as APRIL-GAN does).
+    in words, or the name itself with `raw_names` (as APRIL-GAN does). Features of large towers are
+    kept on disk, see `text_cache`.
 
     Raises:
         ConfigError: no category, or faulty states or templates.
-        CheckpointError: a tokenizer of another model.
+        CheckpointError: no CLIP or no tokenizer, or a tokenizer of another model.
     """
+    if clip is None:
+        raise CheckpointError("encode_text needs a CLIP, and this checkpoint has none")
+    if tokenizer is None:
+        raise CheckpointError(
+            "this checkpoint has no tokenizer, which prompts need: convert its weights again with "
+            "--tokenizer (bpe_simple_vocab_16e6.txt.gz or a transformers directory)"
+        )
     if isinstance(categories, str) or not categories:
         raise ConfigError(f"Categories are {categories!r}, expected a list of at least one name.")
     ensembles = []
     for category in categories:
         spoken = (category_words or {}).get(category, category if raw_names else words(category))
-        ensembles += compose(spoken, normal_states, abnormal_states, templates)
-    features = _sentence_features(clip, tokenizer, [text for group in ensembles for text in group])
-    ends = np.cumsum([len(group) for group in ensembles])
-    means = [group.mean(0) for group in np.split(features.astype(np.float64), ends[:-1])]
-    unit = [mean / np.linalg.norm(mean) for mean in means]
-    return jnp.asarray(np.reshape(unit, (len(categories), 2, -1)), jnp.float32)
+        ensembles.append(compose(spoken, normal_states, abnormal_states, templates))
+    _require_fitting(clip, tokenizer)
+    token_ids = [tuple(tokenizer(sentences) for sentences in pair) for pair in ensembles]
+    tower = text_cache.tower_hash(clip)
+    names = [None if tower is None else text_cache.key(tower, *pair) for pair in token_ids]
+    width = clip.config.embed_dim
+    rows = [None if name is None else text_cache.read(name, width) for name in names]
+    missing = [index for index, row in enumerate(rows) if row is None]
+    computed = _ensemble_features(clip, tokenizer, [token_ids[index] for index in missing])
+    for index, features in zip(missing, computed, strict=True):
+        rows[index] = features
+        name = names[index]
+        if name is not None:
+            text_cache.write(name, features)
+    return jnp.asarray(np.stack([row for row in rows if row is not None]), jnp.float32)
 
 
 def load_prompts(path: str | os.PathLike) -> Prompts:
@@ -213,21 +231,33 @@ def _require_fitting(clip: Clip, tokenizer: Tokenizer) -> None:
         )
 
 
+def _ensemble_features(
+    clip: Clip, tokenizer: Tokenizer, token_ids: Sequence[tuple[np.ndarray, ...]]
+) -> list[Float32[np.ndarray, "2 d"]]:
+    """The features [normal, abnormal] of every pair of ensembles of token ids."""
+    if not token_ids:
+        return []
+    groups = [group for pair in token_ids for group in pair]
+    features = _sentence_features(clip, tokenizer, np.concatenate(groups))
+    ends = np.cumsum([len(group) for group in groups])
+    means = [group.mean(0) for group in np.split(features.astype(np.float64), ends[:-1])]
+    unit = np.float32([mean / np.linalg.norm(mean) for mean in means])
+    return list(unit.reshape(len(token_ids), 2, -1))
+
+
 def _sentence_features(
-    clip: Clip, tokenizer: Tokenizer, sentences: list[str]
+    clip: Clip, tokenizer: Tokenizer, token_ids: Int[np.ndarray, "n length"]
 ) -> Float[np.ndarray, "n d"]:
     """L2-normalised features, in chunks of one size so that there is one program.
 
     Columns of nothing but padding are cut off: causal attention makes that exact, and prompts use
     about a quarter of CLIP's context.
     """
-    token_ids = tokenizer(sentences)
-    _require_fitting(clip, tokenizer)
     is_end = token_ids == tokenizer.end_id
     used = int(is_end.argmax(1).max()) + 1
     columns = min(-(-used // COLUMNS_MULTIPLE) * COLUMNS_MULTIPLE, token_ids.shape[1])
-    chunks = -(-len(sentences) // SENTENCES_PER_CHUNK)
+    chunks = -(-len(token_ids) // SENTENCES_PER_CHUNK)
     padded = np.zeros((chunks * SENTENCES_PER_CHUNK, columns), np.int32)
-    padded[: len(sentences)] = token_ids[:, :columns]
+    padded[: len(token_ids)] = token_ids[:, :columns]
     parts = [_encode_chunk(clip, chunk) for chunk in np.split(padded, chunks)]
-    return np.concatenate([np.asarray(part) for part in parts])[: len(sentences)]
+    return np.concatenate([np.asarray(part) for part in parts])[: len(token_ids)]

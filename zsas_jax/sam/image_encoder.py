@@ -4,6 +4,7 @@ Follows Meta's `segment_anything/modeling/image_encoder.py` (after ViTDet). Diff
 - channels last to the end;
 - inputs of another size than the configured one are allowed: the absolute and relative positions
   are resampled linearly, as SAM resamples the relative ones;
+- tokens that pad windows are projected by their known result, not computed;
 - the decomposed relative positions reach the attention as two small factors, so that no array of
   heads x tokens x tokens is stored.
 """
@@ -17,9 +18,10 @@ from jaxtyping import Array, Float
 
 from zsas_jax.ops.attention import attention
 from zsas_jax.ops.layers import LayerNorm, Mlp, gelu
+from zsas_jax.ops.patches import PatchConv
 from zsas_jax.ops.position import resample_positions, resampling_matrix
+from zsas_jax.ops.rowwise import by_rows
 from zsas_jax.sam.config import SamConfig
-from zsas_jax.sam.layers import PatchConv
 
 
 class PatchEmbed(nnx.Module):
@@ -53,10 +55,25 @@ class Attention(nnx.Module):
         self.rel_pos_h = nnx.Param(jnp.zeros((2 * grid_size - 1, head_dim), param_dtype))
         self.rel_pos_w = nnx.Param(jnp.zeros((2 * grid_size - 1, head_dim), param_dtype))
 
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        batch, height, width, channels = x.shape
-        qkv = self.qkv(x).reshape(batch, height * width, 3, self.heads, channels // self.heads)
-        query, key, value = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+    def __call__(self, x: Float[Array, "b h w c"], window_size: int = 0) -> Float[Array, "b h w c"]:
+        """Attends over the whole grid, or inside windows of a size.
+
+        The grid is zero-padded to whole windows. The padding is made of ordinary tokens that take
+        part in the attention, as SAM was trained; their projection is the bias alone.
+        """
+        grid = x.shape[1:3]
+        qkv = self.qkv(x)
+        if window_size:
+            qkv = window_partition(qkv, window_size, self.qkv.bias[...])
+        attended = self._attend(qkv)
+        if window_size:
+            attended = window_unpartition(attended, window_size, grid)
+        return self.proj(attended)
+
+    def _attend(self, qkv: Float[Array, "b h w c3"]) -> Float[Array, "b h w c"]:
+        batch, height, width, channels = qkv.shape
+        split = qkv.reshape(batch, height * width, 3, self.heads, channels // 3 // self.heads)
+        query, key, value = split[:, :, 0], split[:, :, 1], split[:, :, 2]
         # The unscaled query meets the relative positions; `attention` scales it for the keys only.
         grid = query.reshape(batch, height, width, self.heads, -1)
         table_h = relative_positions(self.rel_pos_h[...], height)
@@ -70,7 +87,7 @@ class Attention(nnx.Module):
             rel_h=rel_h.reshape(batch, self.heads, height * width, height),
             rel_w=rel_w.reshape(batch, self.heads, height * width, width),
         )
-        return self.proj(attended.reshape(x.shape))
+        return attended.reshape(batch, height, width, channels // 3)
 
 
 class Block(nnx.Module):
@@ -86,15 +103,10 @@ class Block(nnx.Module):
         self.mlp = Mlp(config.width, hidden, activation=gelu, **common)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        _, height, width, _ = x.shape
-        normed = self.norm1(x)
-        if self.window_size:
-            windows = window_partition(normed, self.window_size)
-            attended = window_unpartition(self.attn(windows), self.window_size, (height, width))
-        else:
-            attended = self.attn(normed)
-        x = x + attended
-        return x + self.mlp(self.norm2(x))
+        x = x + self.attn(self.norm1(x), self.window_size)
+        return by_rows(
+            lambda rows: rows + self.mlp(self.norm2(rows)), x, self.mlp.lin1.out_features
+        )
 
 
 class ImageEncoder(nnx.Module):
@@ -148,13 +160,20 @@ class ImageEncoder(nnx.Module):
         return x
 
 
-def window_partition(x: Float[Array, "b h w c"], size: int) -> Float[Array, "n s s c"]:
-    """Cuts a grid into square windows, zero-padded below and to the right.
-
-    The padding is made of ordinary tokens that take part in the attention, as SAM was trained.
-    """
+def window_partition(
+    x: Float[Array, "b h w c"], size: int, padding: Float[Array, " c"] | None = None
+) -> Float[Array, "n s s c"]:
+    """Cuts a grid into square windows, padded below and to the right with `padding` or zeros."""
     batch, height, width, channels = x.shape
-    x = jnp.pad(x, ((0, 0), (0, -height % size), (0, -width % size), (0, 0)))
+    below, right = -height % size, -width % size
+    if padding is None or not (below or right):
+        x = jnp.pad(x, ((0, 0), (0, below), (0, right), (0, 0)))
+    else:
+        padding = padding.astype(x.dtype)
+        sides = jnp.broadcast_to(padding, (batch, height, right, channels))
+        x = jnp.concatenate([x, sides], axis=2)
+        rows = jnp.broadcast_to(padding, (batch, below, width + right, channels))
+        x = jnp.concatenate([x, rows], axis=1)
     x = x.reshape(batch, x.shape[1] // size, size, x.shape[2] // size, size, channels)
     return jnp.swapaxes(x, 2, 3).reshape(-1, size, size, channels)
 

@@ -11,8 +11,9 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Num
 
 from zsas_jax.ops.layers import Buffer, LayerNorm, accumulation_dtype
+from zsas_jax.ops.patches import PatchConv
 from zsas_jax.sam.config import SamConfig
-from zsas_jax.sam.layers import Gelu, PatchConv
+from zsas_jax.sam.layers import Gelu
 
 PADDING_LABEL = -1  # SAM's "not a point": an attended token that says that no box was given
 

@@ -1,0 +1,73 @@
+"""The PyTorch pipeline takes the same steps: its maps are ours but for resizing."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from zsas_jax.benchmarks import __main__ as benchmarks
+from zsas_jax.benchmarks import line, pipeline
+from zsas_jax.benchmarks.torch_pipeline import TorchPipeline
+from zsas_jax.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return pipeline.networks_of("tiny")
+
+
+def test_maps_and_scores_agree(tiny):
+    networks, config, text = tiny
+    # Photos of CLIP's and SAM's own sizes need next to no resizing, which is where the two differ.
+    images = pipeline.pictures(4, networks.sam.config.image_size)
+    words = np.repeat(text, 4, axis=0)
+    ours = pipeline.run_ours(networks, images, words, config)()
+    theirs = TorchPipeline(networks, config)(images, words)
+    assert np.abs(ours[0] - theirs[0]).mean() < 0.01
+    assert np.abs(ours[1] - theirs[1]).max() < 0.02
+    # Prompts took part: the maps are not half the rough map.
+    rough = dataclasses.replace(config, method="umci")
+    half = pipeline.run_ours(networks, images, words, rough)()[0] / 2
+    assert np.abs(theirs[0] - half).max() > 0.1
+
+
+def test_settings_that_it_does_not_cover_are_refused(tiny):
+    networks, config, _ = tiny
+    with pytest.raises(ConfigError, match="negative_rule"):
+        TorchPipeline(networks, dataclasses.replace(config, negative_rule="none"))
+
+
+def test_the_line_skips_good_parts(tiny, capsys):
+    networks, config, text = tiny
+    images = pipeline.pictures(4, 64)
+    good, bad, apart = line.apart(networks, images, text, config)
+    option = dataclasses.replace(apart, refine_at_a_time=1)
+    for image in (good, bad):
+        given = (networks, image[None], text)
+        with_option = pipeline.run_ours(*given, option)()[0]
+        np.testing.assert_allclose(with_option, pipeline.run_ours(*given, apart)()[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["pipeline", "--model", "x"], "--model is 'x'"),
+        (["line", "--model", "x"], "--model is 'x'"),
+        (["line", "--percents", "101"], "shares"),
+    ],
+)
+def test_bad_input_is_one_sentence(capsys, given, message):
+    assert benchmarks.main(given) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_missing_peers_are_one_sentence(capsys, monkeypatch):
+    def missing(*_, **__):
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(benchmarks.tyro, "cli", missing)
+    assert benchmarks.main(["line"]) == 2
+    assert "pip install 'zsas_jax[test]'" in capsys.readouterr().err

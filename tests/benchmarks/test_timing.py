@@ -1,0 +1,73 @@
+"""The measuring itself: counts, ratios, tables, memory."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zsas_jax.benchmarks import timing
+
+
+def test_matrix_operations_count_products_loops_and_branches():
+    left, right = jnp.ones((3, 5)), jnp.ones((5, 7))
+    assert timing.matrix_operations(jnp.matmul, left, right) == 2 * 3 * 5 * 7
+    batched = jnp.ones((4, 3, 5)), jnp.ones((4, 5, 7))
+    assert timing.matrix_operations(jax.jit(jnp.matmul), *batched) == 4 * 2 * 3 * 5 * 7
+
+    def mapped(left, right):
+        return jax.lax.map(lambda rows: rows @ right, left)
+
+    assert timing.matrix_operations(mapped, batched[0], right) == 4 * 2 * 3 * 5 * 7
+
+    def either(left, right):
+        return jax.lax.cond(left[0, 0] > 0, lambda: left @ right, lambda: jnp.zeros((3, 7)))
+
+    assert timing.matrix_operations(either, left, right) == 2 * 3 * 5 * 7
+
+
+def test_matrix_operations_of_a_convolution():
+    image, kernel = jnp.ones((2, 8, 8, 3)), jnp.ones((2, 2, 3, 6))
+
+    def convolve(image, kernel):
+        return jax.lax.conv_general_dilated(
+            image, kernel, (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    assert timing.matrix_operations(convolve, image, kernel) == 2 * (2 * 4 * 4 * 6) * (2 * 2 * 3)
+
+
+def test_runs_alternate_after_a_warm_up():
+    order = []
+    seconds = timing.alternate({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2)
+    assert order == list("ababab")
+    assert [len(times) for times in seconds.values()] == [2, 2]
+
+
+def test_ratios_are_taken_within_rounds():
+    # The machine is ten times slower in the last round: the ratio does not show it.
+    seconds = {"ours": [1.0, 2.0, 10.0], "other": [3.0, 6.0, 30.0]}
+    first, other = timing.time_rows(seconds, {"model": "m"}, items=2, floor=0.5)
+    assert (first["times ours"], other["times ours"]) == (1, 3)
+    assert (other["seconds"], other["fastest"], other["slowest"]) == (3, 1.5, 15)
+    assert first["of floor"] == pytest.approx(0.5)
+
+
+def test_memory_above_sees_what_a_run_needs():
+    megabytes = 64
+
+    def run():
+        return np.ones(megabytes * 2**20, np.uint8).sum()
+
+    assert timing.memory_above(run) / 2**20 == pytest.approx(megabytes, rel=0.2)
+
+
+def test_report_writes_a_table_and_json(tmp_path, capsys):
+    file = tmp_path / "new" / "figures.json"
+    timing.report([{"program": "ours", "seconds": 0.12345}, {"program": "b", "GiB": 1.0}], file)
+    printed = capsys.readouterr().out
+    assert "| ours    | 0.123   |     |" in printed
+    found = json.loads(file.read_text())
+    assert found["rows"][0]["seconds"] == 0.12345
+    assert {"processor", "cores", "versions", "command"} <= set(found["machine"])

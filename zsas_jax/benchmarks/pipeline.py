@@ -1,0 +1,190 @@
+"""The whole cascade against a PyTorch pipeline of the same steps, weights and prompts."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from zsas_jax.benchmarks import timing
+from zsas_jax.benchmarks.random_weights import randomise
+from zsas_jax.cli.common import enable_compilation_cache
+from zsas_jax.clip import ClipConfig
+from zsas_jax.config import Config, PipelineConfig
+from zsas_jax.data.synthetic import SyntheticSource
+from zsas_jax.errors import ConfigError
+from zsas_jax.model import Model, abstract_model
+from zsas_jax.pipeline import _segment, embed_for_sam, frames_of, rough_segmentation, segment
+from zsas_jax.prompting.text import encode_text
+from zsas_jax.sam import SamConfig
+from zsas_jax.umci import UmciConfig
+from zsas_jax.weights.checkpoint import load
+
+SAMS = {"b": SamConfig.vit_b, "l": SamConfig.vit_l, "h": SamConfig.vit_h}
+
+
+def main(
+    model: str = "tiny",
+    batch_sizes: tuple[int, ...] = (),
+    image_side: int = 0,
+    repeats: int = 5,
+    programs: tuple[Literal["ours", "torch", "compiled"], ...] = ("ours", "torch"),
+    stages: bool = True,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    output: pathlib.Path | None = None,
+) -> None:
+    """Prints a table of seconds per image on the generator's pictures.
+
+    Args:
+        model: tiny, or b, l, h: random weights, CLIP ViT-L/14@336 at 518 and SAM of that size.
+        batch_sizes: images in one run; default 1 8 32 for tiny and 1 for the others.
+        image_side: of the pictures in pixels; default 256 for tiny and 1024 for the others.
+        repeats: alternating runs.
+        programs: ours; torch: PyTorch; compiled: its encoders under torch.compile.
+        stages: also time our encoders alone; the rest is prompts, decoding and fusion.
+        dtype: what the networks compute in.
+        output: a JSON file for the figures.
+    """
+    if model not in ("tiny", *SAMS):
+        raise ConfigError(f"--model is {model!r}: expected tiny, {', '.join(SAMS)}")
+    enable_compilation_cache()
+    networks, config, text = networks_of(model)
+    config = dataclasses.replace(config, compute_dtype=dtype)
+    side = image_side or (256 if model == "tiny" else 1024)
+    rate = timing.matrix_rate(dtype=jnp.dtype(dtype))
+    print(f"matrix products: {rate / 1e9:.0f} GFLOP/s ({dtype})")
+    rows = []
+    for batch_size in batch_sizes or ((1, 8, 32) if model == "tiny" else (1,)):
+        images, words = pictures(batch_size, side), np.repeat(text, batch_size, 0)
+        ours = run_ours(networks, images, words, config)
+        runs: dict[str, Callable[[], Any]] = {"ours": ours}
+        for program in programs:
+            if program != "ours":
+                runs[program] = run_torch(networks, images, words, config, program)
+        expected = ours()[0]
+        apart = {name: float(np.abs(run()[0] - expected).mean()) for name, run in runs.items()}
+        if stages:
+            runs["our CLIP, UMCI"], runs["our SAM encoder"] = run_encoders(
+                networks, images, words, config
+            )
+        floor = operations_of(networks, images, words, config) / rate / batch_size
+        seconds = timing.alternate(runs, repeats)
+        found = timing.time_rows(seconds, {"model": model, "batch": batch_size}, items=batch_size)
+        for row in found:
+            row["images/s"] = 1 / row["seconds"]
+            if row["program"] in apart:
+                row["of floor"] = floor / row["seconds"]
+                row["mean difference"] = apart[row["program"]]
+        if stages:
+            found.append(rest(found))
+        rows += found
+    timing.report(rows, output)
+
+
+def rest(rows: list[timing.Row]) -> timing.Row:
+    """What is left of ours beside both encoders: prompts, decoding, fusion, upsampling."""
+    seconds = {row["program"]: row["seconds"] for row in rows}
+    left = seconds["ours"] - seconds["our CLIP, UMCI"] - seconds["our SAM encoder"]
+    labels = {name: rows[0][name] for name in ("model", "batch")}
+    share = left / seconds["ours"]
+    return {**labels, "program": "our rest", "seconds": left, "times ours": share}
+
+
+def networks_of(model: str) -> tuple[Model, PipelineConfig, np.ndarray]:
+    """Networks, settings and a category's text features [1, 2, D]."""
+    if model == "tiny":
+        bundle = load("tiny")
+        features = encode_text(bundle.model.clip, bundle.tokenizer, ["leather"])
+        config = dataclasses.replace(bundle.config.pipeline, method="cascade", refine_at_a_time=0)
+        return bundle.model, config, np.asarray(features)
+    # The text tower takes no part: the smallest one does.
+    small = {"text_layers": 1, "text_width": 12, "text_heads": 1, "vocab_size": 2}
+    clip = dataclasses.replace(ClipConfig.preset("ViT-L-14-336"), **small)
+    config = Config(clip=clip, sam=SAMS[model](), umci=UmciConfig())
+    abstract = abstract_model(config)
+    networks = nnx.merge(*nnx.split(abstract))
+    for name in ("clip", "sam", "umci"):
+        setattr(networks, name, randomise(getattr(abstract, name)))
+    generator = np.random.default_rng(5)
+    text = generator.standard_normal((1, 2, clip.embed_dim), np.float32)
+    # A threshold that noise reaches: SAM's decoder works on as many regions as there may be.
+    return networks, PipelineConfig(rough_threshold=0.0), _unit(text)
+
+
+def pictures(count: int, side: int) -> np.ndarray:
+    """Pictures of the generator's held-out classes, half of them defective: [B, H, W, 3]."""
+    source = SyntheticSource(per_class=2, anomaly_fraction=0.5, size=side)
+    order = np.random.default_rng(0).permutation(len(source))
+    return np.stack([source[int(order[i % len(order)])]["image"] for i in range(count)])
+
+
+def _sizes_and_keys(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    sizes = np.tile(np.int32(images.shape[1:3]), (len(images), 1))
+    return sizes, np.arange(len(images), dtype=np.uint32)
+
+
+def operations_of(
+    networks: Model, images: np.ndarray, text: np.ndarray, config: PipelineConfig
+) -> float:
+    """Floating point operations of the matrix products of our program."""
+    sizes, keys = _sizes_and_keys(images)
+    return timing.matrix_operations(
+        lambda model: _segment(model, images, sizes, text, keys, config), networks
+    )
+
+
+def run_ours(
+    networks: Model, images: np.ndarray, text: np.ndarray, config: PipelineConfig
+) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
+    """One run from host arrays to host arrays: maps and scores."""
+    sizes, keys = _sizes_and_keys(images)
+
+    def run() -> tuple[np.ndarray, np.ndarray]:
+        found = segment(networks, images, sizes, text, keys, config=config)
+        return np.asarray(found.anomaly_map), np.asarray(found.image_score)
+
+    return run
+
+
+def run_torch(
+    networks: Model, images: np.ndarray, text: np.ndarray, config: PipelineConfig, program: str
+) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
+    """The same of the PyTorch pipeline."""
+    import torch
+
+    from zsas_jax.benchmarks.torch_pipeline import TorchPipeline
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    pipeline = TorchPipeline(
+        networks,
+        config,
+        compiled=program == "compiled",
+        device=device,
+        dtype=config.compute_dtype,
+    )
+    return lambda: pipeline(images, text)
+
+
+def run_encoders(
+    networks: Model, images: np.ndarray, text: np.ndarray, config: PipelineConfig
+) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """Our two parts before the prompts: photos to the rough map, photos to SAM's embedding."""
+    sizes, _ = _sizes_and_keys(images)
+    rough = jax.jit(lambda model: rough_segmentation(model, images, sizes, text, "umci", config))
+
+    @jax.jit
+    def embed(sam):
+        return embed_for_sam(sam, images, sizes, frames_of(sizes, sam.config.image_size))
+
+    return (
+        lambda: jax.block_until_ready(rough(networks)),
+        lambda: jax.block_until_ready(embed(networks.sam)),
+    )
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)

@@ -1,0 +1,255 @@
+"""The cascade as a competent PyTorch user writes it, on transformers' models: the peer to beat.
+
+The networks run on whole batches, all regions of all images go through SAM's decoder at once and
+regions that are not there are left out. Components and distances are SciPy's, one image after the
+other, as is usual. Images are resized in floating point with antialiasing, so that levels differ
+from Pillow's by less than one and prompts now and then by a pixel.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional as F
+
+from zsas_jax.benchmarks.torch_umci import TorchUmci, copy_weights
+from zsas_jax.benchmarks.torch_weights import transformers_clip, transformers_sam
+from zsas_jax.config import PipelineConfig
+from zsas_jax.errors import ConfigError
+from zsas_jax.model import Model
+from zsas_jax.sam import frame_size
+
+
+class TorchPipeline:
+    """Maps and scores of equally sized photos, by the same steps as `zsas_jax.segment`.
+
+    Raises:
+        ConfigError: a setting other than what this writing covers.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        config: PipelineConfig,
+        *,
+        compiled: bool = False,
+        device: str = "cpu",
+        dtype: str = "float32",
+    ):
+        covered = {
+            "method": "cascade",
+            "rough": "umci",
+            "point_rule": "distance",
+            "negative_rule": "least_similar_in_ring",
+            "cps_stages": 3,
+            "normalization": "none",
+        }
+        for name, expected in covered.items():
+            if getattr(config, name) != expected:
+                raise ConfigError(
+                    f"pipeline.{name} is {getattr(config, name)!r}: the PyTorch pipeline to "
+                    f"compare with knows {expected!r} alone"
+                )
+        assert model.clip is not None
+        assert model.sam is not None
+        assert model.umci is not None
+        self.config, self.device, self.dtype = config, device, getattr(torch, dtype)
+        self.layers, self.sizes = model.umci.config.layers, model.sam.config
+        self.patch = model.clip.config.patch_size
+        clip = transformers_clip(model.clip)
+        self.scale = clip.logit_scale.exp().to(device)
+        self.projection = self._placed(clip.visual_projection)
+        self.clip = self._placed(clip.vision_model)
+        self.sam = self._placed(transformers_sam(model.sam))
+        umci = TorchUmci(model.umci.config)
+        copy_weights(model.umci, umci)
+        self.umci = self._placed(umci.eval().requires_grad_(False))
+        self.encode_sam = self.sam.vision_encoder
+        if compiled:
+            self.clip, self.umci = torch.compile(self.clip), torch.compile(self.umci)
+            self.encode_sam = torch.compile(self.encode_sam)
+        self.mean, self.std = (
+            self._column(values)
+            for values in (model.clip.config.pixel_mean, model.clip.config.pixel_std)
+        )
+        self.sam_mean, self.sam_std = (
+            self._column(values) for values in (self.sizes.pixel_mean, self.sizes.pixel_std)
+        )
+
+    @torch.inference_mode()
+    def __call__(self, images: np.ndarray, text: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Maps [B, H, W] and image scores [B] of photos [B, H, W, 3] and text [B, 2, D]."""
+        pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float()
+        words = torch.from_numpy(text).to(self.device)
+        rough, probability = self.rough(pixels, words)
+        canvas = _resize(rough, images.shape[1:3])
+        side = self.sizes.image_size
+        frame = frame_size(images.shape[1], images.shape[2], side)
+        embedding = self.embed(pixels, frame)
+        found = [self.prompt(_resize(rough[i], frame), embedding[i]) for i in range(len(images))]
+        best = [torch.zeros_like(canvas[0]) for _ in range(len(images))]
+        if any(len(prompts.points) for prompts in found):
+            owner, logits, iou = self.decode(embedding, found, frame)
+            shown = F.interpolate(logits[:, None], (side, side), mode="bilinear")
+            shown = shown[:, :, : frame[0], : frame[1]]
+            shown = F.interpolate(shown, images.shape[1:3], mode="bilinear")[:, 0].sigmoid()
+            for index, mask, score in zip(owner.tolist(), shown, iou, strict=True):
+                best[index] = torch.maximum(best[index], score * mask)
+        weight = self.config.cascade_rough_weight
+        maps = (weight * canvas + (1 - weight) * torch.stack(best)).clamp(0, 1)
+        count = max(1, int(np.ceil(maps[0].numel() * self.config.score_top_fraction)))
+        top = maps.flatten(1).topk(count, dim=1).values.mean(1)
+        share = self.config.score_map_weight
+        scores = share * top + (1 - share) * probability
+        return maps.cpu().numpy(), scores.cpu().numpy()
+
+    def rough(self, pixels: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """UMCI's map on the patch grid, and the class token's abnormal probability."""
+        size = self.config.clip_size
+        resized = F.interpolate(pixels, size, mode="bicubic", antialias=True).clamp(0, 255)
+        inputs = ((resized / 255 - self.mean) / self.std).to(self.dtype)
+        output = self.clip(inputs, output_hidden_states=True, interpolate_pos_encoding=True)
+        grid = (size[0] // self.patch, size[1] // self.patch)
+        tokens = [output.hidden_states[layer][:, 1:] for layer in self.layers]
+        logits = self.umci(tokens, text.to(self.dtype), grid)
+        rough = logits.float().softmax(-1)[..., 1].mean(1)
+        feature = F.normalize(self.projection(output.pooler_output).float(), dim=-1)
+        cosine = torch.einsum("bd,btd->bt", feature, text)
+        return rough, (self.scale * cosine).softmax(-1)[:, 1]
+
+    def embed(self, pixels: Tensor, frame: tuple[int, int]) -> Tensor:
+        """SAM's image embeddings."""
+        side = self.sizes.image_size
+        resized = F.interpolate(pixels, frame, mode="bilinear", antialias=True)
+        normal = (resized - self.sam_mean) / self.sam_std
+        padded = F.pad(normal, (0, side - frame[1], 0, side - frame[0]))
+        return self.encode_sam(padded.to(self.dtype)).last_hidden_state
+
+    def prompt(self, rough: Tensor, embedding: Tensor) -> "Prompts":
+        """PPG's points of one image's regions; `rough` covers the photo's part of the frame."""
+        config, side = self.config, self.sizes.image_size
+        rank = max(1, int(np.ceil(rough.numel() * config.quantile)))
+        quantile = rough.flatten().kthvalue(rank).values
+        foreground = rough >= torch.clamp(quantile, min=config.rough_threshold)
+        mask = foreground.cpu().numpy()
+        labels, _ = ndimage.label(mask, np.ones((3, 3)))
+        areas = np.bincount(labels.ravel())
+        areas[0] = 0
+        order = np.argsort(-areas, kind="stable")[: config.regions]
+        boxes, points, kinds = [], [], []
+        unit = F.normalize(embedding.float(), dim=0)
+        for index in (index for index in order if areas[index]):
+            region = labels == index
+            rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
+            boxes.append([columns[0], rows[0], columns[-1], rows[-1]])
+            distance = config.point_distance * side
+            inside = torch.from_numpy(region).to(rough.device)
+            positive = greedy(rough.masked_fill(~inside, -torch.inf), config.top_k, distance)
+            ring = ndimage.distance_transform_edt(~region) <= config.ring_radius * side
+            ring = torch.from_numpy(ring & ~mask).to(rough.device)
+            alike = self.similarity(unit, embedding, positive)[: rough.shape[0], : rough.shape[1]]
+            scores = (-alike).masked_fill(~ring, -torch.inf)
+            negative = greedy(scores, config.negative_points, distance)
+            points.append(positive + negative)
+            kinds.append([1] * len(positive) + [0] * len(negative))
+        return Prompts(points, kinds, boxes)
+
+    def similarity(self, unit: Tensor, embedding: Tensor, points: list[list[int]]) -> Tensor:
+        """Cosine of the embedding with the mean at the points, on the frame."""
+        side = self.sizes.image_size
+        at = torch.tensor(points, device=embedding.device, dtype=torch.float32)
+        at = (2 * at + 1) / side - 1
+        sampled = F.grid_sample(
+            embedding.float()[None], at[None, None], padding_mode="border", align_corners=False
+        )
+        prototype = F.normalize(sampled[0, :, 0].mean(1), dim=0)
+        cosine = torch.einsum("c,chw->hw", prototype, unit)
+        return _resize(cosine, (side, side))
+
+    def decode(
+        self, embedding: Tensor, found: list["Prompts"], frame: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """CPS on all regions of all images at once: image of each, logits, scores."""
+        device = embedding.device
+        owner = [i for i, prompts in enumerate(found) for _ in prompts.points]
+        owner = torch.tensor(owner, device=device)
+        longest = max(len(row) for prompts in found for row in prompts.points)
+        points = torch.zeros(len(owner), 1, longest, 2, device=device)
+        labels = torch.full((len(owner), 1, longest), -10, device=device)
+        rows = [pair for p in found for pair in zip(p.points, p.labels, strict=True)]
+        for row, (places, kinds) in enumerate(rows):
+            points[row, 0, : len(places)] = torch.tensor(places, dtype=torch.float32)
+            labels[row, 0, : len(kinds)] = torch.tensor(kinds)
+        given = {
+            "image_embeddings": embedding[owner],
+            "input_points": points.to(self.dtype),
+            "input_labels": labels,
+        }
+        logits, _ = self.best(self.sam(**given))
+        logits, _ = self.best(self.sam(**given, input_masks=logits[:, None]))
+        boxes = torch.tensor([box for prompts in found for box in prompts.boxes], device=device)
+        boxes = self.boxes(logits, boxes.float(), frame)
+        logits, iou = self.best(
+            self.sam(**given, input_masks=logits[:, None], input_boxes=boxes[:, None])
+        )
+        return owner, logits.float(), iou.float().clamp(0, 1)
+
+    @staticmethod
+    def best(output: Any) -> tuple[Tensor, Tensor]:
+        """Of each region's three masks the one of the highest predicted IoU."""
+        iou, index = output.iou_scores[:, 0].max(1)
+        return output.pred_masks[torch.arange(len(iou)), 0, index], iou
+
+    def boxes(self, logits: Tensor, fallback: Tensor, frame: tuple[int, int]) -> Tensor:
+        """Boxes around masks with the margin, inside the photo; an empty one has its region's."""
+        side, boxes = self.sizes.image_size, fallback.clone()
+        cell = side / logits.shape[-1]
+        inside = [int(np.ceil(length / cell)) for length in frame]
+        margin = self.config.box_margin * side
+        limit = torch.tensor([frame[1], frame[0]] * 2, device=boxes.device) - 1
+        for row, mask in enumerate(logits[:, : inside[0], : inside[1]] > 0):
+            if mask.any():
+                ys, xs = mask.any(1).nonzero(), mask.any(0).nonzero()
+                low = torch.stack([xs[0, 0], ys[0, 0]]) * cell - margin
+                high = (torch.stack([xs[-1, 0], ys[-1, 0]]) + 1) * cell - 1 + margin
+                boxes[row] = torch.cat([low, high])
+        return boxes.clamp(min=0).minimum(limit).to(self.dtype)
+
+    def _placed(self, module: torch.nn.Module) -> Any:
+        return module.to(self.device, self.dtype)
+
+    def _column(self, values: tuple[float, ...]) -> Tensor:
+        return torch.tensor(values, device=self.device).view(1, 3, 1, 1)
+
+
+class Prompts(NamedTuple):
+    """Points, their labels and the box of each region of one image."""
+
+    points: list[list[list[int]]]
+    labels: list[list[int]]
+    boxes: list[list[int]]
+
+
+def greedy(scores: Tensor, count: int, distance: float) -> list[list[int]]:
+    """Up to `count` (x, y) of the highest scores, at least `distance` pixels apart."""
+    rows = torch.arange(scores.shape[0], device=scores.device)[:, None]
+    columns = torch.arange(scores.shape[1], device=scores.device)
+    points: list[list[int]] = []
+    for _ in range(count):
+        y, x = divmod(int(scores.argmax()), scores.shape[1])
+        if scores[y, x] == -torch.inf:
+            break
+        points.append([x, y])
+        near = (rows - y) ** 2 + (columns - x) ** 2 < distance**2
+        near[y, x] = True
+        scores = scores.masked_fill(near, -torch.inf)
+    return points
+
+
+def _resize(maps: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Bilinear, for one map or a batch."""
+    batch = maps if maps.ndim == 3 else maps[None]
+    resized = F.interpolate(batch[:, None], tuple(size), mode="bilinear")[:, 0]
+    return resized if maps.ndim == 3 else resized[0]

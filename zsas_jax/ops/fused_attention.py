@@ -1,0 +1,131 @@
+"""Attention by cuDNN's fused kernel on NVIDIA GPUs, SAM's relative positions included.
+
+The kernel knows no decomposed bias, and a full one would be quadratic in tokens. So it is folded
+into the product of queries and keys (the query's relative positions beside its channels, the key's
+row and column as one-hot vectors beside its own):
+
+    [scale q, rel_h, rel_w] . [k, onehot(y), onehot(x)] = scale q . k + rel_h[y] + rel_w[x]
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+DTYPES = (jnp.bfloat16, jnp.float16)
+# The kernel takes widths that are multiples of 8, up to 128, or 256 from Hopper on.
+WIDTH_MULTIPLE = 8
+# Shorter sequences are as fast without it.
+SHORTEST = 128
+
+
+def is_available(query: Array, key: Array, value: Array, rel_h: Array | None) -> bool:
+    """Whether the fused kernel is there for such operands: backend, dtype, sizes, and a trial.
+
+    What the installed cuDNN refuses for this card shows when a program of these shapes is compiled;
+    that is tried once for each.
+    """
+    if jax.default_backend() not in ("gpu", "cuda"):
+        return False
+    tokens = query.shape[-3]
+    if not query.dtype == key.dtype == value.dtype or query.dtype not in DTYPES:
+        return False
+    if tokens < SHORTEST or query.ndim < 3:
+        return False
+    extra = 0 if rel_h is None else rel_h.shape[-1] + key.shape[-3] // rel_h.shape[-1]
+    width = _padded(max(query.shape[-1] + extra, value.shape[-1]))
+    return width <= 256 and _compiles(tokens, key.shape[-3], query.shape[-2], width, query.dtype)
+
+
+@functools.cache
+def _compiles(queries: int, keys: int, heads: int, width: int, dtype: jnp.dtype) -> bool:
+    shapes = [
+        jax.ShapeDtypeStruct((1, tokens, heads, width), dtype) for tokens in (queries, keys, keys)
+    ]
+    try:
+        jax.jit(functools.partial(_kernel, implementation="cudnn")).lower(*shapes).compile()
+    # Versions of cuDNN, cards and JAX refuse in errors of many kinds; all mean the same here.
+    except Exception:
+        return False
+    return True
+
+
+def attention(
+    query: Float[Array, "*batch q heads d"],
+    key: Float[Array, "*batch k heads d"],
+    value: Float[Array, "*batch k heads e"],
+    rel_h: Float[Array, "*batch heads q k_h"] | None,
+    rel_w: Float[Array, "*batch heads q k_w"] | None,
+    scale: float,
+    implementation: str = "cudnn",
+) -> Float[Array, "*batch q heads e"]:
+    """`zsas_jax.ops.attention.attention` without mask and bias, by `jax.nn`'s fused kernel.
+
+    The backward pass is the blocked one, which no width of heads is too large for.
+    """
+
+    def forward(query, key, value, rel_h, rel_w):
+        folded = fold(query, key, value, rel_h, rel_w, scale)
+        flat = [array.reshape(-1, *array.shape[-3:]) for array in folded]
+        result = _kernel(*flat, implementation=implementation)
+        return result.reshape(*query.shape[:-1], -1)[..., : value.shape[-1]]
+
+    def blocked(query, key, value, rel_h, rel_w):
+        from zsas_jax.ops.attention import blocked_attention
+
+        return blocked_attention(query, key, value, scale=scale, rel_h=rel_h, rel_w=rel_w)
+
+    fused = jax.custom_vjp(forward)
+    fused.defvjp(
+        lambda *operands: (forward(*operands), operands),
+        lambda operands, gradient: jax.vjp(blocked, *operands)[1](gradient),
+    )
+    return fused(query, key, value, rel_h, rel_w)
+
+
+def _kernel(query: Array, key: Array, value: Array, implementation: str) -> Array:
+    return jax.nn.dot_product_attention(
+        query,
+        key,
+        value,
+        scale=1.0,
+        implementation=implementation,  # pyright: ignore[reportArgumentType]
+    )
+
+
+def fold(
+    query: Float[Array, "*batch q heads d"],
+    key: Float[Array, "*batch k heads d"],
+    value: Float[Array, "*batch k heads e"],
+    rel_h: Float[Array, "*batch heads q k_h"] | None,
+    rel_w: Float[Array, "*batch heads q k_w"] | None,
+    scale: float,
+) -> tuple[
+    Float[Array, "*batch q heads c"],
+    Float[Array, "*batch k heads c"],
+    Float[Array, "*batch k heads c"],
+]:
+    """Query, key and value of one width, whose plain attention of scale 1 is the wanted one."""
+    queries = [(query.astype(jnp.float32) * scale).astype(query.dtype)]
+    keys = [key]
+    if rel_h is not None and rel_w is not None:
+        rows, columns = rel_h.shape[-1], rel_w.shape[-1]
+        queries += [jnp.swapaxes(half, -3, -2).astype(query.dtype) for half in (rel_h, rel_w)]
+        y, x = np.divmod(np.arange(rows * columns), columns)
+        where = np.concatenate([np.eye(rows)[y], np.eye(columns)[x]], axis=1)
+        one_hot = jnp.asarray(where, key.dtype)[:, None]
+        keys.append(jnp.broadcast_to(one_hot, (*key.shape[:-1], rows + columns)))
+    folded = [jnp.concatenate(queries, axis=-1), jnp.concatenate(keys, axis=-1), value]
+    width = _padded(max(array.shape[-1] for array in folded))
+    query, key, value = (
+        jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, width - array.shape[-1])])
+        for array in folded
+    )
+    return query, key, value
+
+
+def _padded(width: int) -> int:
+    return WIDTH_MULTIPLE * math.ceil(width / WIDTH_MULTIPLE)
