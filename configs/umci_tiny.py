@@ -8,13 +8,13 @@ from zsas_jax.training.config import DataConfig, OptimizerConfig, TrainConfig, U
 
 CONFIG = TrainConfig(
     task="umci",
-    steps=400,
+    steps=200,
     batch_size=8,
     init=("runs/clip_tiny_192/model", "runs/sam_tiny/model"),
-    umci_task=UmciTaskConfig(dice_over="batch", tuning_per_class=3, calibration_per_class=6),
+    umci_task=UmciTaskConfig(loss="balanced", tuning_per_class=4, calibration_per_class=6),
     data=DataConfig(crop_min=0.5, full_picture=0.5, foreign_patch=0.2),
     optimizer=OptimizerConfig(
-        learning_rate=5e-4, weight_decay=0.01, warmup_steps=50, schedule="cosine"
+        learning_rate=2e-4, weight_decay=0.01, warmup_steps=20, schedule="cosine"
     ),
-    pipeline=PipelineConfig(clip_image_size=192),
+    pipeline=PipelineConfig(clip_image_size=192, rough_threshold=0.6, cascade_rough_weight=0.8),
 )

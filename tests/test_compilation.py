@@ -49,7 +49,6 @@ def test_another_shape_is_one_sentence(bundle, compiled):
         ({"shape": (0, 4)}, "at least 1"),
         ({"shape": (4, 4), "batch_size": 0}, "batch_size 0"),
         ({"shape": (4, 4), "methd": "umci"}, "no field 'methd'"),
-        ({"shape": (4, 4), "method": "magic"}, "magic"),
     ],
 )
 def test_bad_options_are_one_sentence(bundle, options, message):

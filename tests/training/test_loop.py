@@ -123,6 +123,23 @@ def test_divergence_names_step_and_last_checkpoint(tmp_path):
         loop.train(CONFIG, task, tmp_path / "run")
 
 
+def test_a_loss_that_grows_a_thousandfold_has_diverged_and_one_that_begins_at_0_has_not(tmp_path):
+    task, _ = _toy_task()
+    config = dataclasses.replace(CONFIG, log_every=1)
+
+    def growing(params, frozen, batch, key):
+        return jnp.exp(60 * jax.lax.stop_gradient(params["w"])) - params["w"], {}
+
+    def from_zero(params, frozen, batch, key):
+        w = jax.lax.stop_gradient(params["w"])
+        return jnp.where(w > 0.01, 100.0, 0.0) - params["w"], {}
+
+    with pytest.raises(ZsasError, match=r"grown from 1 to .* at step \d+: the last good"):
+        loop.train(config, task._replace(loss=growing), tmp_path / "growing")
+    task, _ = _toy_task()
+    assert loop.train(config, task._replace(loss=from_zero), tmp_path / "zero") is not None
+
+
 def test_config_is_saved_and_an_unwritable_directory_is_one_sentence(tmp_path):
     _run(tmp_path / "run")
     assert json.loads((tmp_path / "run" / "config.json").read_text())["steps"] == 12

@@ -19,7 +19,7 @@ CHOICES = ("tiny", "b", "l", "h")
 
 def main(
     model: str = "tiny",
-    percents: tuple[float, ...] = (1, 10, 100),
+    percents: tuple[float, ...] = (1.0, 10.0, 100.0),
     stream: int = 0,
     batch_size: int = 1,
     image_side: int = 0,

@@ -135,7 +135,7 @@ def memory_above(run: Callable[[], Any]) -> float:
     except OSError:
         before = max(_resident())
     run()
-    return max(0, _resident()[1] - before)
+    return max(0.0, float(_resident()[1] - before))
 
 
 def _resident() -> tuple[int, int]:

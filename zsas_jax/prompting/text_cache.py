@@ -49,11 +49,10 @@ def tower_hash(clip: Clip) -> str | None:
 
     That is so for small towers, under a trace, and for weights spread over several hosts.
     """
-    leaves = (
-        [leaf for part in TEXT_PARTS for leaf in jax.tree.leaves(nnx.state(getattr(clip, part)))]
-        if directory() is not None
-        else []
-    )
+    if directory() is None:
+        return None
+    state = nnx.to_flat_state(nnx.state(clip))
+    leaves = [variable.get_value() for path, variable in state if path[0] in TEXT_PARTS]
     if sum(leaf.size for leaf in leaves) < SMALLEST_TOWER:
         return None
     if not all(isinstance(leaf, jax.Array) and leaf.is_fully_addressable for leaf in leaves):

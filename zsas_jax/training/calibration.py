@@ -15,9 +15,10 @@ from zsas_jax.weights.checkpoint import Bundle
 # and the metrics whose mean over classes decides.
 PIXELS = ("pixel_ap", "pixel_f1_max")
 CANDIDATES: tuple[tuple[str, tuple[Any, ...], tuple[str, ...]], ...] = (
-    ("rough_threshold", (0.3, 0.47, 0.6, 0.75), PIXELS),
-    ("cascade_rough_weight", (0.5, 0.65, 0.8), PIXELS),
-    ("quantile", (0.95, 0.98), PIXELS),
+    ("rough_threshold", (0.47, 0.6, 0.8), PIXELS),
+    ("cascade_rough_weight", (0.65, 0.8, 0.9), PIXELS),
+    ("regions", (1, 2, 5), PIXELS),
+    ("cps_stages", (1, 2, 3), PIXELS),
     ("score_top_fraction", (0.001, 0.005, 0.02), ("image_auroc", "image_ap")),
     ("score_map_weight", (0.5, 0.8, 1.0), ("image_auroc", "image_ap")),
 )

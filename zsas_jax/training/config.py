@@ -166,6 +166,10 @@ class SamTaskConfig:
 class UmciTaskConfig:
     """ClipSAM Eqs. 10-12."""
 
+    loss: Literal["focal_dice", "balanced"] = "focal_dice"
+    """The paper's loss, or the cross-entropy with which a UMCI is trained along with its CLIP:
+    anomalous and normal patches weigh the same, all stages too. A tiny network of few steps
+    learns from focal and Dice to call nearly everything normal, and its map loses its ranking."""
     stage_weights: tuple[float, ...] = (0.1, 0.1, 0.1, 0.7)
     focal_gamma: float = 2.0
     dice_smooth: float = 1.0

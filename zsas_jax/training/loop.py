@@ -223,25 +223,27 @@ def _make_step(
 class _Watch:
     """Ends a run that diverges, before every save: what is on disk is always good."""
 
-    # Times the loss of the first check; a bounded loss never gets there.
-    _DIVERGED = 1000.0
+    # A loss this many times above the largest of the first checks (and above 1) has diverged; a
+    # bounded loss never gets there, nor one that happens to begin at 0.
+    _DIVERGED, _CHECKS = 1000.0, 5
 
     def __init__(self, config: TrainConfig, checkpoints: Checkpoints):
         self._config, self._checkpoints = config, checkpoints
-        self._first: float | None = None
+        self._early: list[float] = []
 
     def check(self, bad_step: int, step: int, scalars: Scalars, batch: Batch) -> None:
         loss, norm = float(scalars["loss"]), float(scalars["gradient_norm"])
-        if self._first is None and math.isfinite(loss):
-            self._first = max(abs(loss), 1e-3)
-        diverged = self._first is not None and abs(loss) > self._DIVERGED * self._first
-        if not bad_step and not diverged:
-            return
-        found = f"the loss is {loss:.4g} at step {step}"
         if bad_step and math.isfinite(loss):
             found = f"the gradient's norm is {norm:.4g} at step {bad_step}"
         elif bad_step:
             found = f"the loss is {loss:.4g} at step {bad_step}"
+        elif len(self._early) < self._CHECKS:
+            self._early.append(abs(loss))
+            return
+        elif abs(loss) <= self._DIVERGED * max(1.0, *self._early):
+            return
+        else:
+            found = f"the loss has grown from {self._early[0]:.4g} to {loss:.4g} at step {step}"
         last = self._checkpoints.latest
         good = "there is no checkpoint yet"
         if last is not None:
