@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXPORT_QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_QUIET=1
 
+# The fast tests spend their time compiling; LLVM's optimisation changes speed, not results.
+QUICK_COMPILATION := --xla_backend_optimization_level=0
+
 .PHONY: help demo test test-full lint format clean
 
 help:
@@ -31,7 +34,7 @@ demo: $(VENV)/.core
 	$(BIN)/python evaluate.py --overwrite
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --durations=10
+	XLA_FLAGS="$(QUICK_COMPILATION) $$XLA_FLAGS" $(BIN)/python -m pytest -n auto --durations=10
 
 test-full: $(VENV)/.test
 	$(BIN)/python -m pytest -m full --durations=10

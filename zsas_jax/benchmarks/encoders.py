@@ -76,7 +76,7 @@ def compare(
     expected = runs[first]()
     scale = np.abs(expected).max()
     apart = {other: float(np.abs(runs[other]() - expected).max() / scale) for other in others}
-    seconds = timing.alternate(runs, repeats)
+    seconds = timing.alternate(runs, repeats, warm=True)
     rows = timing.time_rows(seconds, {"model": name}, first=first, items=batch_size, floor=floor)
     for row in rows:
         row["difference"] = apart.get(row["program"], 0.0)

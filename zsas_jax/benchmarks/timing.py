@@ -23,10 +23,13 @@ PACKAGES = ("zsas_jax", "jax", "flax", "torch", "transformers", "numpy")
 Row = dict[str, Any]
 
 
-def alternate(runs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of every run, taken in turn, after one run of each to warm up (and compile)."""
-    for run in runs.values():
-        run()
+def alternate(
+    runs: Mapping[str, Callable[[], Any]], repeats: int, *, warm: bool = False
+) -> dict[str, list[float]]:
+    """Seconds of every run, taken in turn, after one run of each unless they are warm already."""
+    if not warm:
+        for run in runs.values():
+            run()
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():
