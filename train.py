@@ -75,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
 def _log_to_stderr() -> None:
     import logging
 
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    # Libraries may have set their own format by now.
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
     logging.getLogger("zsas_jax").setLevel(logging.INFO)
 
 

@@ -51,7 +51,7 @@ class CompiledSegment:
             keys = np.arange(len(images), dtype=np.uint32)
         given = {"images": images, "sizes": sizes, "text": text, "keys": keys}
         for name, array in given.items():
-            expected = self.inputs[name]
+            expected = self.inputs[name]  # pyright: ignore[reportArgumentType]
             if (array.shape, array.dtype) != (expected.shape, expected.dtype):
                 raise ConfigError(
                     f"{name} is {array.dtype}{list(array.shape)}: expected "

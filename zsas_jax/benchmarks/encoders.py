@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false, reportGeneralTypeIssues=false, reportOperatorIssue=false
 """Image encoders of SAM and CLIP against transformers': same weights, same input, one process."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false, reportGeneralTypeIssues=false, reportOperatorIssue=false
 """The whole cascade against a PyTorch pipeline of the same steps, weights and prompts."""
 
 import dataclasses

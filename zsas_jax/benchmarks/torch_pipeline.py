@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false, reportGeneralTypeIssues=false, reportOperatorIssue=false
 """The cascade as a competent PyTorch user writes it, on transformers' models: the peer to beat.
 
 The networks run on whole batches, all regions of all images go through SAM's decoder at once and

@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false, reportGeneralTypeIssues=false, reportOperatorIssue=false
 """This package's networks as transformers' models of the same weights, to compare speed with."""
 
 from typing import Any

@@ -199,7 +199,7 @@ class ClipMlp(nnx.Module):
         self.c_proj = _linear(hidden, width, outer, rngs, param_dtype)
         self.activation = activation
 
-    def __call__(self, x: Float[Array, "b n width"]) -> Float[Array, "b n width"]:
+    def __call__(self, x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:
         return self.c_proj(_ACTIVATIONS[self.activation](self.c_fc(x)))
 
 

@@ -53,7 +53,7 @@ class BoundaryF1:
 
 def boundary(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """Pixels of the mask with a neighbour (up, down, left, right) outside it."""
-    return mask & ~ndimage.binary_erosion(mask, border_value=1)
+    return mask & np.logical_not(ndimage.binary_erosion(mask, border_value=1))
 
 
 def _matched(

@@ -9,6 +9,8 @@ row and column as one-hot vectors beside its own):
 
 import functools
 import math
+from collections.abc import Callable
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -87,13 +89,8 @@ def attention(
 
 
 def _kernel(query: Array, key: Array, value: Array, implementation: str) -> Array:
-    return jax.nn.dot_product_attention(
-        query,
-        key,
-        value,
-        scale=1.0,
-        implementation=implementation,  # pyright: ignore[reportArgumentType]
-    )
+    attention = cast(Callable[..., Array], jax.nn.dot_product_attention)
+    return attention(query, key, value, scale=1.0, implementation=implementation)
 
 
 def fold(

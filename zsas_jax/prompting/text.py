@@ -241,7 +241,7 @@ def _ensemble_features(
     features = _sentence_features(clip, tokenizer, np.concatenate(groups))
     ends = np.cumsum([len(group) for group in groups])
     means = [group.mean(0) for group in np.split(features.astype(np.float64), ends[:-1])]
-    unit = np.float32([mean / np.linalg.norm(mean) for mean in means])
+    unit = np.array([mean / np.linalg.norm(mean) for mean in means], np.float32)
     return list(unit.reshape(len(token_ids), 2, -1))
 
 

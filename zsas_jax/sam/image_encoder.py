@@ -61,9 +61,10 @@ class Attention(nnx.Module):
         The grid is zero-padded to whole windows. The padding is made of ordinary tokens that take
         part in the attention, as SAM was trained; their projection is the bias alone.
         """
-        grid = x.shape[1:3]
+        grid = (x.shape[1], x.shape[2])
         qkv = self.qkv(x)
         if window_size:
+            assert self.qkv.bias is not None
             qkv = window_partition(qkv, window_size, self.qkv.bias[...])
         attended = self._attend(qkv)
         if window_size:

@@ -73,8 +73,8 @@ class AuxiliaryConfig:
     mosaic: float = 0.0
     """Probability that four photos of the same category, pasted 2 x 2 at their own size, take the
     photo's place (APRIL-GAN: 0.2 on MVTec AD)."""
-    workers: int = 8
-    """Threads that decode photos or read tokens ahead of the device."""
+    workers: int = 4
+    """Threads that decode photos or read tokens, each a batch ahead of the device."""
 
     def __post_init__(self):
         for name in ("held_out", "flip", "rotate", "colour", "mosaic"):

@@ -233,7 +233,7 @@ def fill(
         photos = (
             grain.MapDataset.source(missing)
             .map(lambda i: (i, stretch(read_photo(source[int(i)]), size).image))
-            .to_iter_dataset(grain.ReadOptions(workers, 2 * batch_size))
+            .to_iter_dataset(grain.ReadOptions(workers, max(workers, 2 * batch_size)))
         )
         batch: list[tuple[int, np.ndarray]] = []
         for item in tqdm(photos, total=len(missing), desc="features", unit="photo"):

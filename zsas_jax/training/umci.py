@@ -178,7 +178,8 @@ class _Photos:
             .random_map(self._training)
         )
         batches = local_batches(samples, self._config.batch_size)
-        return batches.to_iter_dataset(grain.ReadOptions(self._config.auxiliary.workers, 4))
+        workers = self._config.auxiliary.workers
+        return batches.to_iter_dataset(grain.ReadOptions(workers, max(workers, 2)))
 
     def _training(self, index: int, rng: np.random.Generator) -> Batch:
         record, category = sample_record(self._auxiliary, int(index))

@@ -40,7 +40,7 @@ def contact_sheet(
 
 def _outlined(image: np.ndarray, mask: np.ndarray, tile: int) -> Image.Image:
     around = ndimage.binary_dilation(mask, iterations=3)
-    edge = around & ~ndimage.binary_dilation(mask)
+    edge = around & np.logical_not(ndimage.binary_dilation(mask))
     return Image.fromarray(np.where(edge[..., None], OUTLINE, image).astype(np.uint8)).resize(
         (tile, tile), Image.Resampling.LANCZOS
     )
