@@ -1,6 +1,10 @@
 """The tiny model's UMCI, on its frozen CLIP; saves the whole tiny model (CLIP, SAM, UMCI).
 
 python train.py --config configs/umci_tiny.py --output-dir runs/umci_tiny
+
+UMCI comes trained along with its CLIP. This run lets it settle on the frozen tower and chooses the
+pipeline's settings. Much longer or faster, and it learns the training classes' words by heart: 200
+steps at 2e-4 took the pixel AUROC of held-out classes from 0.92 to 0.89.
 """
 
 from zsas_jax.config import PipelineConfig
@@ -8,13 +12,13 @@ from zsas_jax.training.config import DataConfig, OptimizerConfig, TrainConfig, U
 
 CONFIG = TrainConfig(
     task="umci",
-    steps=200,
+    steps=50,
     batch_size=8,
     init=("runs/clip_tiny_192/model", "runs/sam_tiny/model"),
-    umci_task=UmciTaskConfig(loss="balanced", tuning_per_class=4, calibration_per_class=6),
+    umci_task=UmciTaskConfig(loss="balanced", tuning_per_class=3, calibration_per_class=6),
     data=DataConfig(crop_min=0.5, full_picture=0.5, foreign_patch=0.2),
     optimizer=OptimizerConfig(
-        learning_rate=2e-4, weight_decay=0.01, warmup_steps=20, schedule="cosine"
+        learning_rate=1e-5, weight_decay=0.01, warmup_steps=10, schedule="cosine"
     ),
     pipeline=PipelineConfig(clip_image_size=192, rough_threshold=0.6, cascade_rough_weight=0.8),
 )
