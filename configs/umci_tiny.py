@@ -3,8 +3,7 @@
 python train.py --config configs/umci_tiny.py --output-dir runs/umci_tiny
 
 UMCI comes trained along with its CLIP. This run lets it settle on the frozen tower and chooses the
-pipeline's settings. Much longer or faster, and it learns the training classes' words by heart: 200
-steps at 2e-4 took the pixel AUROC of held-out classes from 0.92 to 0.89.
+pipeline's settings on training classes.
 """
 
 from zsas_jax.config import PipelineConfig

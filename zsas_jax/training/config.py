@@ -168,8 +168,8 @@ class UmciTaskConfig:
 
     loss: Literal["focal_dice", "balanced"] = "focal_dice"
     """The paper's loss, or the cross-entropy with which a UMCI is trained along with its CLIP:
-    anomalous and normal patches weigh the same, all stages too. A tiny network of few steps
-    learns from focal and Dice to call nearly everything normal, and its map loses its ranking."""
+    anomalous and normal patches weigh the same, all stages too. After 400 steps of focal and Dice
+    half of the tiny model's maps stayed below 0.3 everywhere, so that SAM was not asked."""
     stage_weights: tuple[float, ...] = (0.1, 0.1, 0.1, 0.7)
     focal_gamma: float = 2.0
     dice_smooth: float = 1.0
