@@ -97,7 +97,7 @@ def evaluate(
         fingerprint: names the data and the weights, as a hash of them does. With it, results of
             the same fingerprint, settings and program are taken over: finished ones as they are,
             interrupted ones up to where they came. None computes everything anew.
-        journal_seconds: between two notes of what is done.
+        journal_seconds: between two notes of what is done; 0 notes every batch.
         progress: show a progress bar.
         warnings: what readers of the report must know.
         details: more facts for the results' config (checkpoint, data directory ...).

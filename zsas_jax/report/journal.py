@@ -44,9 +44,9 @@ class Journal:
             return None
 
     def is_due(self) -> bool:
-        """Whether it is time to save again."""
+        """Whether it is time to save again; with an interval of 0, always."""
         since = time.monotonic() - self._saved_at
-        return since >= max(self.interval, self._cost / SHARE)
+        return not self.interval or since >= max(self.interval, self._cost / SHARE)
 
     def save(self, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         """Replaces what was saved."""
