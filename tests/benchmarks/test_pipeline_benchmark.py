@@ -19,8 +19,12 @@ def tiny():
     return pipeline.networks_of("tiny")
 
 
-def test_maps_and_scores_agree(tiny):
+@pytest.mark.parametrize("stages", [1, 3])
+def test_maps_and_scores_agree(tiny, stages):
     networks, config, text = tiny
+    config = dataclasses.replace(
+        config, cps_stages=stages, cascade_rough_weight=0.5, rough_threshold=0.5, regions=3
+    )
     # Photos of CLIP's and SAM's own sizes need next to no resizing, which is where the two differ.
     images = pipeline.pictures(4, networks.sam.config.image_size)
     words = np.repeat(text, 4, axis=0)

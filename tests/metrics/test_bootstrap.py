@@ -48,7 +48,8 @@ def test_resamples_equal_metrics_of_the_resampled_images(scale, coarse):
     found, weights = metrics.replicates(), copies(metrics, rows)
     assert set(found) == set(METRICS)
     for resample in range(5):
-        chosen = [row for row, times in zip(rows, weights[:, resample]) for _ in range(times)]  # noqa: B905
+        counts = weights[:, resample]
+        chosen = [row for row, times in zip(rows, counts, strict=True) for _ in range(times)]
         expected = evaluate_maps(*zip(*chosen, strict=True))
         for name in METRICS:
             tolerance = 1e-9 if name.startswith("image") else coarse

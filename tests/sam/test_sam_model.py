@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from zsas_jax import sam as zsam
+from zsas_jax.errors import ConfigError
 from zsas_jax.ops.layers import Buffer
 
 CONFIG = zsam.SamConfig(
@@ -89,11 +90,17 @@ def test_gradients(sam, batch):
 
 
 def test_one_program_for_all_prompts_of_a_shape(sam, batch):
-    run = jax.jit(zsam.decode_masks)  # a cache of its own
+    traced = []
+
+    @jax.jit
+    def run(*arguments):
+        traced.append(arguments)
+        return zsam.decode_masks(*arguments)
+
     embedding = encode(sam, batch["pixels"])
     first = run(sam, embedding, batch["points"], batch["labels"], batch["valid"])
     second = run(sam, 2 * embedding, batch["points"] / 2, batch["labels"], ~batch["valid"])
-    assert run._cache_size() == 1
+    assert len(traced) == 1
     assert first.logits.shape == (2, 3, 3, 32, 32)
     assert first.iou.shape == (2, 3, 3)
     assert not np.allclose(first.logits, second.logits)
@@ -151,3 +158,20 @@ def test_bfloat16_parameters(sam, batch):
         assert rounded.dtype == jnp.bfloat16
         scale = np.abs(exact).max()
         assert np.abs(np.asarray(rounded, np.float32) - exact).max() < 0.1 * scale
+
+
+def test_a_resized_sam_keeps_its_network_and_stretches_its_positions(sam, batch):
+    same = zsam.resized(sam, CONFIG.image_size)
+    for before, after in zip(jax.tree.leaves(sam), jax.tree.leaves(same), strict=True):
+        np.testing.assert_array_equal(before, after)
+    larger = zsam.resized(sam, 96)
+    assert larger.config.image_size == 96
+    encoder = larger.image_encoder
+    assert encoder.pos_embed.shape == (1, 12, 12, 32)
+    assert encoder.blocks[1].attn.rel_pos_h.shape == (23, 16)  # global
+    assert encoder.blocks[0].attn.rel_pos_h.shape == (5, 16)  # windows stay as they are
+    # The encoder resamples the same positions for an input of that size.
+    pixels = jax.image.resize(batch["pixels"], (2, 96, 96, 3), "linear")
+    np.testing.assert_allclose(encode(larger, pixels), encode(sam, pixels), atol=1e-4)
+    with pytest.raises(ConfigError, match="multiple of patch_size"):
+        zsam.resized(sam, 100)

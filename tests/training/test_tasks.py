@@ -5,12 +5,12 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from small_world import CLIP
 
-from zsas_jax.clip.config import ClipConfig
 from zsas_jax.config import PipelineConfig
 from zsas_jax.errors import ConfigError
 from zsas_jax.sam.config import SamConfig
-from zsas_jax.training import captions
+from zsas_jax.training import captions, starting
 from zsas_jax.training.augment import augment
 from zsas_jax.training.config import DataConfig, SamTaskConfig, TrainConfig, UmciTaskConfig
 from zsas_jax.training.loop import train
@@ -19,19 +19,6 @@ from zsas_jax.training.tasks import make_task
 from zsas_jax.umci.config import UmciConfig
 from zsas_jax.weights.checkpoint import load
 
-CLIP = ClipConfig(
-    image_size=32,
-    patch_size=8,
-    vision_width=8,
-    vision_layers=2,
-    vision_heads=2,
-    context_length=32,
-    vocab_size=600,
-    text_width=8,
-    text_layers=1,
-    text_heads=2,
-    embed_dim=8,
-)
 SAM = SamConfig(
     image_size=64,
     patch_size=16,
@@ -91,6 +78,10 @@ def test_every_task_trains_and_umci_takes_over_the_other_networks(data, tmp_path
     assert bundle.config.clip == CLIP
     assert bundle.config.sam == SAM
     assert bundle.tokenizer is not None
+    # A SAM goes on at another size.
+    larger = dataclasses.replace(SAM, image_size=2 * SAM.image_size)
+    start = starting.start(_config("sam", data, init=networks, sam=larger))
+    assert start.model.sam.config == start.config.sam == larger
     # The frozen networks are the trained ones, untouched.
     for name in ("clip", "sam"):
         frozen = jax.tree.leaves(getattr(load(saved[name]).model, name))

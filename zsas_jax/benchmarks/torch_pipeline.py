@@ -44,7 +44,6 @@ class TorchPipeline:
             "rough": "umci",
             "point_rule": "distance",
             "negative_rule": "least_similar_in_ring",
-            "cps_stages": 3,
             "normalization": "none",
         }
         for name, expected in covered.items():
@@ -188,13 +187,15 @@ class TorchPipeline:
             "input_points": points.to(self.dtype),
             "input_labels": labels,
         }
-        logits, _ = self.best(self.sam(**given))
-        logits, _ = self.best(self.sam(**given, input_masks=logits[:, None]))
-        boxes = torch.tensor([box for prompts in found for box in prompts.boxes], device=device)
-        boxes = self.boxes(logits, boxes.float(), frame)
-        logits, iou = self.best(
-            self.sam(**given, input_masks=logits[:, None], input_boxes=boxes[:, None])
-        )
+        logits, iou = self.best(self.sam(**given))
+        if self.config.cps_stages >= 2:
+            logits, iou = self.best(self.sam(**given, input_masks=logits[:, None]))
+        if self.config.cps_stages >= 3:
+            boxes = torch.tensor([box for prompts in found for box in prompts.boxes], device=device)
+            boxes = self.boxes(logits, boxes.float(), frame)
+            logits, iou = self.best(
+                self.sam(**given, input_masks=logits[:, None], input_boxes=boxes[:, None])
+            )
         return owner, logits.float(), iou.float().clamp(0, 1)
 
     @staticmethod

@@ -8,7 +8,6 @@ import dataclasses
 import pathlib
 import resource
 import tempfile
-import time
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ import ml_dtypes
 import numpy as np
 from flax import nnx
 
+from zsas_jax.benchmarks.timing import alternate
 from zsas_jax.clip import Clip, ClipConfig
 from zsas_jax.training import features, losses
 from zsas_jax.training.config import OptimizerConfig, TrainConfig
@@ -146,12 +146,7 @@ def _in_turn(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Best seconds of each, after one run to warm up, and what that first run returned."""
     first = {name: run() for name, run in runs.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(repeats):
-        for name, run in runs.items():
-            started = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - started)
+    seconds = alternate(runs, repeats, warm=True)
     return {name: min(times) for name, times in seconds.items()}, first
 
 

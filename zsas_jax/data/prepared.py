@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from zsas_jax.data import archives
-from zsas_jax.data.description import GOOD, SPLITS, Dataset, Item, compare_counts
-from zsas_jax.data.images import MASK_THRESHOLD, MaskFile
+from zsas_jax.data.description import SPLITS, Dataset, Item, compare_counts
 from zsas_jax.data.sources import Record, existing_directory
 from zsas_jax.data.trees import (
+    PublishedSource,
     choose_folders,
     find_root,
     find_roots,
@@ -29,14 +29,12 @@ FOLDER = "prepared"
 logger = logging.getLogger(__name__)
 
 
-class PreparedSource:
+class PreparedSource(PublishedSource):
     """The records of one split of prepared data, equal to those of the tree they come from.
 
     `directory` is that of the version; the other arguments, `shortfalls` and the errors are as in
     `TreeSource`. Photos and masks are the bytes of the published files.
     """
-
-    has_masks = True
 
     def __init__(
         self,
@@ -64,28 +62,10 @@ class PreparedSource:
             dataset, self.items, split, None if categories is None else chosen
         )
 
-    @property
-    def categories(self) -> tuple[str, ...]:
-        """The categories in words, in order."""
-        return tuple(self.dataset.words(folder) for folder in self.folders)
-
-    def __len__(self) -> int:
-        return len(self.items)
-
     def __getitem__(self, index: int) -> Record:
         item = self.items[index]
         stored = self._read(self._positions[index], item)
-        mask = stored["mask"] or None
-        if mask is not None and self._mask_threshold != MASK_THRESHOLD:
-            mask = MaskFile(mask, self._mask_threshold)
-        return {
-            "image": stored["image"],
-            "mask": mask,
-            "name": item.image,
-            "category": self.dataset.words(item.category),
-            "defect": item.defect or GOOD,
-            "label": int(item.defect != GOOD),
-        }
+        return self.record(item, stored["image"], stored["mask"] or None, self._mask_threshold)
 
     def _read(self, position: int, item: Item) -> Any:
         try:

@@ -23,7 +23,45 @@ _DEPTH = 2  # folders between the directory given and the tree, as archives unpa
 logger = logging.getLogger(__name__)
 
 
-class TreeSource:
+class PublishedSource:
+    """What the source over a tree and that over prepared data share.
+
+    Attributes:
+        dataset: the data set's description.
+        items: the photos, in order.
+        folders: their categories' folders, in order.
+    """
+
+    has_masks = True
+    dataset: Dataset
+    items: list[Item]
+    folders: list[str]
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The categories in words, in order."""
+        return tuple(self.dataset.words(folder) for folder in self.folders)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def record(
+        self, item: Item, image: str | bytes, mask: str | bytes | None, mask_threshold: int
+    ) -> Record:
+        """The record of a photo, whose picture and mask are paths or encoded bytes."""
+        return {
+            "image": image,
+            "mask": mask
+            if mask is None or mask_threshold == MASK_THRESHOLD
+            else MaskFile(mask, mask_threshold),
+            "name": item.image,
+            "category": self.dataset.words(item.category),
+            "defect": item.defect or GOOD,
+            "label": int(item.defect != GOOD),
+        }
+
+
+class TreeSource(PublishedSource):
     """The photos of one split, in the categories asked for (folders or words), default all.
 
     `directory` is the tree's root, or lies at most two folders above it. `shortfalls` says what
@@ -33,8 +71,6 @@ class TreeSource:
         DatasetError: another layout, an unknown category, no photos, or a photo with a defect
             whose mask is missing.
     """
-
-    has_masks = True
 
     def __init__(
         self,
@@ -54,27 +90,10 @@ class TreeSource:
             dataset, self.items, split, None if categories is None else chosen
         )
 
-    @property
-    def categories(self) -> tuple[str, ...]:
-        """The categories in words, in order."""
-        return tuple(self.dataset.words(folder) for folder in self.folders)
-
-    def __len__(self) -> int:
-        return len(self.items)
-
     def __getitem__(self, index: int) -> Record:
         item = self.items[index]
         mask = item.mask and str(self.root / item.mask)
-        if mask is not None and self.dataset.mask_threshold != MASK_THRESHOLD:
-            mask = MaskFile(mask, self.dataset.mask_threshold)
-        return {
-            "image": str(self.root / item.image),
-            "mask": mask,
-            "name": item.image,
-            "category": self.dataset.words(item.category),
-            "defect": item.defect or GOOD,
-            "label": int(item.defect != GOOD),
-        }
+        return self.record(item, str(self.root / item.image), mask, self.dataset.mask_threshold)
 
 
 def warn_of(dataset: Dataset, where: pathlib.Path, shortfalls: Sequence[str]) -> None:

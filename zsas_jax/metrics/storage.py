@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from zsas_jax.files import atomic_path
 from zsas_jax.metrics.streaming import MetricsError, StreamingMetrics
-from zsas_jax.report.files import atomic_path
 
 _VERSION = 1
 

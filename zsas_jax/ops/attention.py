@@ -178,7 +178,10 @@ def _queries_in_blocks(operands: dict[str, Array], scale: float, limit: int) -> 
     }
     mapped = {name: split(array) for name, array in operands.items() if name in per_query}
     shared = {name: array for name, array in operands.items() if name not in per_query}
-    block = lambda one_block: _softmax_average({**shared, **one_block}, scale)  # noqa: E731
+
+    def block(one_block: dict[str, Array]) -> Array:
+        return _softmax_average({**shared, **one_block}, scale)
+
     if queries * keys >= RECOMPUTED_FROM_SCORES:
         block = jax.checkpoint(block)
     result = jnp.moveaxis(jax.lax.map(block, mapped), 0, -3)

@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import os
 import pathlib
-import tempfile
 
 import jax
 import numpy as np
@@ -20,6 +19,7 @@ from flax import nnx
 from jaxtyping import Float32, Int
 
 from zsas_jax.clip.model import Clip
+from zsas_jax.files import atomic_path
 from zsas_jax.weights.hub import cache_root
 
 # Towers with fewer parameters are faster than the disk is worth.
@@ -98,13 +98,9 @@ def write(name: str, features: Features) -> None:
     place = directory()
     if place is None:
         return
-    with contextlib.suppress(OSError):
-        place.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=place, prefix=f".{name}-", suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.save(file, features)
-            os.replace(part, place / f"{name}.npy")
-        except BaseException:
-            pathlib.Path(part).unlink(missing_ok=True)
-            raise
+    with (
+        contextlib.suppress(OSError),
+        atomic_path(place / f"{name}.npy") as part,
+        part.open("wb") as file,
+    ):
+        np.save(file, features)

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float, Float16
 from PIL import Image
 
+from zsas_jax.files import atomic_path
 from zsas_jax.report import content
 from zsas_jax.report.content import Run, Table
-from zsas_jax.report.files import atomic_path
 from zsas_jax.report.overlays import colour_map
 from zsas_jax.report.page import data_uri, document, table_html
 from zsas_jax.report.tables import percent
@@ -45,7 +45,9 @@ def compare(first: pathlib.Path, second: pathlib.Path, destination: pathlib.Path
         ConfigError: a directory without finished results.
     """
     runs = content.load_runs([first, second])
-    runs = [run._replace(label=f"{mark}: {run.directory}") for mark, run in zip("AB", runs)]  # noqa: B905
+    runs = [
+        run._replace(label=f"{mark}: {run.directory}") for mark, run in zip("AB", runs, strict=True)
+    ]
     found = differences(*runs)
     tables = [
         _settings_table(*runs),

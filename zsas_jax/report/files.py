@@ -1,36 +1,17 @@
-"""Writing results so that a file is either whole or absent."""
+"""The kinds of files that results are written to, each whole or absent."""
 
-import contextlib
 import csv
 import json
 import os
 import pathlib
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image
 
-
-@contextlib.contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-    """Yields a temporary path in the same directory, renamed to `path` if all went well."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
-    os.close(handle)
-    part = pathlib.Path(name)
-    try:
-        yield part
-        # Temporary files are private; results get the permissions of any new file.
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod(0o666 & ~umask)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+from zsas_jax.files import atomic_path
 
 
 def save_json(path: str | os.PathLike[str], data: Any) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from zsas_jax.report.files import atomic_path
+from zsas_jax.files import atomic_path
 
 JOURNAL = "journal.npz"
 INTERVAL = 2.0  # seconds between two savings

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from zsas_jax.report.files import atomic_path
+from zsas_jax.files import atomic_path
 
 PANEL = 384  # longer side of a panel, pixels
 GAP, BAR, CAPTION = 8, 10, 26  # pixels: between panels, colour bar, line of text
@@ -50,14 +50,9 @@ def overlay(
 ) -> Image.Image:
     """The strip of one photo; without `truth` its panel is left out."""
     height, width = photo.shape[:2]
-    scale = PANEL / max(height, width)
-    # A line of one pixel still shows; the ratio of very long photos is not kept.
-    size = (max(round(width * scale), 96), max(round(height * scale), 48))
-    small = Image.fromarray(photo).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
-    panels = [("photo", small)]
-    if truth is not None:
-        caption = "truth" if truth.any() else "truth: good"
-        panels.append((caption, with_contour(small, shrink_mask(truth, size), TRUTH)))
+    panels = photo_and_truth(photo, truth, PANEL, (96, 48))
+    small = panels[0][1]
+    size = small.size
     heat = Image.fromarray(colour_map(anomaly_map)).resize(size, Image.Resampling.BILINEAR)
     panels.append((f"anomaly map, highest {anomaly_map.max():.2f}", heat))
     result = with_contour(small, shrink_mask(mask, size), RESULT)
@@ -65,6 +60,28 @@ def overlay(
         draw_prompts(result, prompts, size[0] / width, size[1] / height)
     panels.append((f"result: {verdict}" if verdict else "result", result))
     return _strip(panels, size)
+
+
+def photo_and_truth(
+    photo: UInt8[np.ndarray, "h w 3"],
+    truth: Bool[np.ndarray, "h w"] | None,
+    side: int,
+    least: tuple[int, int],
+) -> list[tuple[str, Image.Image]]:
+    """The first panels with their captions: the photo, and its truth where that is known.
+
+    The longer side is `side` pixels, but (width, height) at least `least`: a line of one pixel
+    still shows; the ratio of very long photos is not kept.
+    """
+    height, width = photo.shape[:2]
+    scale = side / max(height, width)
+    size = (max(round(width * scale), least[0]), max(round(height * scale), least[1]))
+    small = Image.fromarray(photo).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+    panels = [("photo", small)]
+    if truth is not None:
+        caption = "truth" if truth.any() else "truth: good"
+        panels.append((caption, with_contour(small, shrink_mask(truth, size), TRUTH)))
+    return panels
 
 
 def save_overlay(

@@ -8,10 +8,10 @@ from html import escape
 from importlib import resources
 from typing import Any
 
+from zsas_jax.files import atomic_path
 from zsas_jax.report import content
 from zsas_jax.report.charts import Series, histogram_chart, legend, line_chart
 from zsas_jax.report.content import Run, Table
-from zsas_jax.report.files import atomic_path
 
 MOST_CATEGORIES = 40  # with charts; tables have all
 _CURVES: tuple[tuple[str, str, str, str, Any], ...] = (

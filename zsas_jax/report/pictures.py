@@ -14,10 +14,10 @@ from PIL import Image
 
 from zsas_jax.report.overlays import (
     RESULT,
-    TRUTH,
     Prompts,
     colour_map,
     draw_prompts,
+    photo_and_truth,
     shrink_mask,
     with_contour,
 )
@@ -99,13 +99,9 @@ def panels(
 ) -> list[tuple[str, Image.Image]]:
     """Captions and pictures of one photo; what the method does not have is left out."""
     height, width = photo.shape[:2]
-    scale = SIDE / max(height, width)
-    size = (max(round(width * scale), 64), max(round(height * scale), 32))
-    small = Image.fromarray(photo).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
-    found = [("photo", small)]
-    if truth is not None:
-        caption = "truth" if truth.any() else "truth: good"
-        found.append((caption, with_contour(small, shrink_mask(truth, size), TRUTH)))
+    found = photo_and_truth(photo, truth, SIDE, (64, 32))
+    small = found[0][1]
+    size = small.size
     found.append(("rough map" if prompts else "anomaly map", _heat(rough_map, size)))
     if prompts is not None:
         asked = small.copy()

@@ -9,8 +9,8 @@ import numpy as np
 
 from zsas_jax.data.loader import Batch
 from zsas_jax.errors import ImageError
+from zsas_jax.files import atomic_path
 from zsas_jax.report.collector import Collector, prompts_of, read_truth
-from zsas_jax.report.files import atomic_path
 from zsas_jax.report.pictures import Chosen, jpeg, low_resolution_masks, panels
 from zsas_jax.sam import frame_size
 

@@ -4,9 +4,10 @@ import os
 import pathlib
 from collections.abc import Sequence
 
+from zsas_jax.files import atomic_path
 from zsas_jax.report import content
 from zsas_jax.report.content import Run, Table
-from zsas_jax.report.files import atomic_path, save_csv
+from zsas_jax.report.files import save_csv
 from zsas_jax.report.page import write_html
 
 

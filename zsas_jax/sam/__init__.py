@@ -2,7 +2,7 @@
 
 from zsas_jax.sam.config import SamConfig
 from zsas_jax.sam.convert import convert_transformers
-from zsas_jax.sam.model import MaskPrediction, Sam, decode_masks, encode_image
+from zsas_jax.sam.model import MaskPrediction, Sam, decode_masks, encode_image, resized
 from zsas_jax.sam.postprocess import (
     frame_size,
     normalize_pixels,
@@ -19,6 +19,7 @@ __all__ = [
     "encode_image",
     "frame_size",
     "normalize_pixels",
+    "resized",
     "scale_coordinates",
     "upscale_logits",
 ]

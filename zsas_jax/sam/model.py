@@ -3,12 +3,15 @@
 Names of attributes are those of Meta's checkpoints.
 """
 
+import dataclasses
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Num
 
+from zsas_jax.ops.position import resample_positions
 from zsas_jax.sam.config import SamConfig
 from zsas_jax.sam.image_encoder import ImageEncoder
 from zsas_jax.sam.mask_decoder import MaskDecoder
@@ -24,6 +27,34 @@ class Sam(nnx.Module):
         self.image_encoder = ImageEncoder(config, **common)
         self.prompt_encoder = PromptEncoder(config, **common)
         self.mask_decoder = MaskDecoder(config, **common)
+
+
+def resized(sam: Sam, image_size: int) -> Sam:
+    """The same network for another input frame: its learned positions are resampled bilinearly.
+
+    A short training run at the new size makes up for what the resampling loses.
+
+    Raises:
+        ConfigError: an `image_size` (pixels) that is not a multiple of the patch size.
+    """
+    config = dataclasses.replace(sam.config, image_size=image_size)
+    dtype = sam.prompt_encoder.dtype
+    # The new network's own numbers are all replaced.
+    result = jax.jit(lambda: Sam(config, param_dtype=dtype, rngs=nnx.Rngs(0)))()
+    shapes, grid = nnx.state(result, nnx.Param), config.grid_size
+
+    def fit(old: jax.Array, new: jax.Array) -> jax.Array:
+        if old.shape == new.shape:
+            return old
+        if old.ndim == 4:  # absolute positions [1, grid, grid, width]
+            return resample_positions(old[0], grid, grid, "bilinear")[None]
+        # a relative-position table [2 grid - 1, head width]
+        return resample_positions(old[:, None], len(new), 1, "bilinear")[:, 0]
+
+    nnx.update(result, jax.tree.map(fit, nnx.state(sam, nnx.Param), shapes))
+    # Buffers, such as the random frequencies of the prompt positions, are kept.
+    nnx.update(result, nnx.state(sam, nnx.Not(nnx.Param)))
+    return result
 
 
 class MaskPrediction(NamedTuple):

@@ -13,6 +13,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from zsas_jax.config import to_dict
 from zsas_jax.errors import CheckpointError, ConfigError
+from zsas_jax.files import atomic_path
 from zsas_jax.training.config import TrainConfig
 
 KEPT = 2  # of the last checkpoints
@@ -214,10 +215,8 @@ def claim_directory(config: TrainConfig, output_dir: pathlib.Path) -> None:
     """
     file = output_dir / "config.json"
     try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        part = file.with_name("config.json.part")
-        part.write_text(json.dumps(to_dict(config), indent=1) + "\n")
-        part.replace(file)
+        with atomic_path(file) as part:
+            part.write_text(json.dumps(to_dict(config), indent=1) + "\n")
     except OSError as error:
         raise ConfigError(f"{output_dir} cannot be written: {error.strerror}") from error
 

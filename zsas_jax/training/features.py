@@ -16,7 +16,6 @@ import logging
 import os
 import pathlib
 import shutil
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -33,6 +32,7 @@ from zsas_jax import clip as clip_network
 from zsas_jax.clip import Clip
 from zsas_jax.data.sources import AnomalySource, Record
 from zsas_jax.errors import ConfigError
+from zsas_jax.files import atomic_path
 from zsas_jax.training.photos import read_photo, stretch
 from zsas_jax.training.starting import clip_statistics, normalize
 
@@ -153,16 +153,10 @@ def _npy(tokens: np.ndarray) -> bytes:
 
 
 def _write_whole(path: pathlib.Path, content: bytes) -> None:
-    part = path.with_name(f"{path.name}.part{os.getpid()}-{threading.get_ident()}")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
+    with atomic_path(path) as part, part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def weights_digest(clip: Clip) -> str:

@@ -14,6 +14,7 @@ from jaxtyping import Float, UInt8
 
 from zsas_jax.clip import Clip
 from zsas_jax.sam import Sam
+from zsas_jax.training.starting import clip_statistics
 
 WHITENING_EPSILON = 1e-2
 ATTENTION_SHARES = (0.7, 0.7)
@@ -25,8 +26,7 @@ def initialize_clip(clip: Clip, images: UInt8[np.ndarray, "n h w 3"], seed: int)
     rng = np.random.default_rng(seed)
     config, visual = clip.config, clip.visual
     width, grid = config.vision_width, config.grid_size
-    # CLIP states its statistics for levels of 0..1.
-    mean, std = ([255 * value for value in pair] for pair in (config.pixel_mean, config.pixel_std))
+    mean, std = clip_statistics(config)
     visual.conv1.kernel[...] = whitening_kernel(images, config.patch_size, width, mean, std, rng)
     positions = sinusoidal_positions(grid, width).reshape(-1, width)
     visual.positional_embedding[...] = np.pad(positions, ((1, 0), (0, 0)))
@@ -40,7 +40,7 @@ def initialize_sam(sam: Sam, images: UInt8[np.ndarray, "n h w 3"], seed: int) ->
     """The same for a fresh SAM's image encoder; `align_positions` is its decoder's part."""
     rng = np.random.default_rng(seed)
     config, encoder = sam.config, sam.image_encoder
-    mean, std = list(config.pixel_mean), list(config.pixel_std)
+    mean, std = config.pixel_mean, config.pixel_std
     kernel = whitening_kernel(images, config.patch_size, config.width, mean, std, rng)
     encoder.patch_embed.proj.kernel[...] = kernel
     encoder.pos_embed[...] = sinusoidal_positions(config.grid_size, config.width)[None]
