@@ -10,6 +10,7 @@ What the paper leaves open is decided as follows:
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,7 @@ from zsas_jax.ops.position import resampling_matrix
 from zsas_jax.umci.config import UmciConfig
 
 NORM_EPSILON = 1e-12
+PLACES = 5  # of a strip, see StripPath
 
 
 def attention(
@@ -103,21 +105,51 @@ class StripBranch(nnx.Module):
         return l2_normalize(attention(visual, text_new, self.text2(text)) + visual)
 
 
+class Strips(NamedTuple):
+    """A map that is the sum of one that changes from row to row alone, but for the padding's trace
+    at its ends, and of one that changes from column to column alone.
+    """
+
+    rows: Float[Array, "b h x c"]
+    columns: Float[Array, "b y w c"]
+
+
 class StripPath(nnx.Module):
-    """Row and column features that locate the anomaly (Algorithm 1, Eqs. 1 and 2)."""
+    """Row and column features that locate the anomaly (Algorithm 1, Eqs. 1 and 2).
+
+    Bilinear interpolation of a map one patch wide is a broadcast: of both maps all columns (rows)
+    are alike. Two 3 x 3 convolutions with zero padding (here and in the fusion) change the two
+    outermost ones on either side, so that they are computed at five places instead of everywhere
+    and `expand` repeats the one in the middle. The result is the same.
+    """
 
     def __init__(self, text_dim: int, hidden: int, *, rngs: nnx.Rngs, param_dtype=jnp.float32):
         self.row = StripBranch(text_dim, hidden, rngs=rngs, param_dtype=param_dtype)
         self.col = StripBranch(text_dim, hidden, rngs=rngs, param_dtype=param_dtype)
         self.conv = _conv(hidden, hidden, (3, 3), rngs, param_dtype)
 
-    def __call__(
-        self, patches: Float[Array, "b h w t"], text: Float[Array, "b 2 t"]
-    ) -> Float[Array, "b h w c"]:
-        rows = self.row(patches.mean(axis=2), text)
-        columns = self.col(patches.mean(axis=1), text)
-        # Bilinear interpolation of a map one patch wide is a broadcast.
-        return self.conv(rows[:, :, None] + columns[:, None, :])
+    def __call__(self, patches: Float[Array, "b h w t"], text: Float[Array, "b 2 t"]) -> Strips:
+        high, wide = (min(size, PLACES) for size in patches.shape[1:3])
+        rows = jnp.repeat(self.row(patches.mean(axis=2), text)[:, :, None], wide, axis=2)
+        columns = jnp.repeat(self.col(patches.mean(axis=1), text)[:, None], high, axis=1)
+        # The bias is part of the sum once.
+        return Strips(self.conv(rows), convolve(columns, self.conv.kernel[...]))
+
+
+def convolve(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"]
+) -> Float[Array, "b h w d"]:
+    """A convolution with zero padding and no bias."""
+    axes = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=axes)
+
+
+def expand(x: Float[Array, "..."], axis: int, size: int) -> Float[Array, "..."]:
+    """Repeats the middle one of five places along an axis until there are `size`."""
+    if x.shape[axis] == size:
+        return x
+    first, middle, last = jnp.split(x, (2, 3), axis=axis)
+    return jnp.concatenate([first, jnp.repeat(middle, size - 4, axis=axis), last], axis=axis)
 
 
 class ScaleBranch(nnx.Module):
@@ -179,9 +211,9 @@ class UmciStage(nnx.Module):
             if config.use_scale
             else None
         )
-        paths = 1 + config.use_strip + config.use_scale
+        self.paths = 1 + config.use_strip + config.use_scale
         self.conv_ori = _conv(text_dim, hidden, (3, 3), rngs, param_dtype)
-        self.conv_all = _conv(paths * hidden, text_dim, (3, 3), rngs, param_dtype)
+        self.conv_all = _conv(self.paths * hidden, text_dim, (3, 3), rngs, param_dtype)
         self.head1 = nnx.Linear(text_dim, hidden, **options)
         self.head2 = nnx.Linear(hidden, 2, **options)
 
@@ -189,12 +221,18 @@ class UmciStage(nnx.Module):
         self, tokens: Float[Array, "b h w d"], text: Float[Array, "b 2 t"]
     ) -> Float[Array, "b h w 2"]:
         patches = self.proj(tokens)
-        parts = [self.conv_ori(patches)]
-        if self.strip is not None:
-            parts.append(self.strip(patches, text))
+        whole = [self.conv_ori(patches)]
         if self.scale is not None:
-            parts.append(self.scale(patches, text))
-        fused = self.conv_all(jnp.concatenate(parts, axis=-1))
+            whole.append(self.scale(patches, text))
+        # The fusion's input channels are those of the patches, the strip path and the scale path.
+        kernels = jnp.split(self.conv_all.kernel[...], self.paths, axis=2)
+        strip_kernel = kernels.pop(1) if self.strip is not None else None
+        fused = convolve(jnp.concatenate(whole, axis=-1), jnp.concatenate(kernels, axis=2))
+        if self.strip is not None:
+            strips = self.strip(patches, text)
+            fused += expand(convolve(strips.rows, strip_kernel), 2, fused.shape[2])
+            fused += expand(convolve(strips.columns, strip_kernel), 1, fused.shape[1])
+        fused += self.conv_all.bias[...]
         return self.head2(jax.nn.relu(self.head1(jax.nn.relu(fused + patches))))
 
 
