@@ -226,12 +226,13 @@ class UmciStage(nnx.Module):
             whole.append(self.scale(patches, text))
         # The fusion's input channels are those of the patches, the strip path and the scale path.
         kernels = jnp.split(self.conv_all.kernel[...], self.paths, axis=2)
-        strip_kernel = kernels.pop(1) if self.strip is not None else None
-        fused = convolve(jnp.concatenate(whole, axis=-1), jnp.concatenate(kernels, axis=2))
+        fused = jnp.zeros((), patches.dtype)
         if self.strip is not None:
-            strips = self.strip(patches, text)
-            fused += expand(convolve(strips.rows, strip_kernel), 2, fused.shape[2])
-            fused += expand(convolve(strips.columns, strip_kernel), 1, fused.shape[1])
+            strips, kernel = self.strip(patches, text), kernels.pop(1)
+            fused += expand(convolve(strips.rows, kernel), 2, patches.shape[2])
+            fused += expand(convolve(strips.columns, kernel), 1, patches.shape[1])
+        fused += convolve(jnp.concatenate(whole, axis=-1), jnp.concatenate(kernels, axis=2))
+        assert self.conv_all.bias is not None
         fused += self.conv_all.bias[...]
         return self.head2(jax.nn.relu(self.head1(jax.nn.relu(fused + patches))))
 
