@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+import small_world
 
 pytestmark = pytest.mark.full
 
@@ -23,7 +24,7 @@ def _start(output, *options, devices=1):
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
     }
     return subprocess.Popen(
@@ -94,20 +95,26 @@ def test_killed_ten_times_at_random_a_run_ends_as_if_it_never_was(whole, tmp_pat
     assert _losses(output) == _losses(whole)
 
 
-def test_sigterm_saves_ends_well_and_the_run_goes_on(whole, tmp_path):
+def test_stopped_ten_times_by_sigterm_a_run_saves_ends_well_and_goes_on(whole, tmp_path):
     output = tmp_path / "run"
-    process = _start(output, "--seconds", 0.2)
-    while _steps_done(output) < 7:
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    text, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, text
-    assert not (output / "trained.npz").exists()
-    stopped = _steps_done(output)
-    assert str(stopped) in [path.name for path in (output / "checkpoints").iterdir()]
+    rng = random.Random(1)
+    for _ in range(10):
+        resume = ["--resume"] if (output / "config.json").exists() else []
+        before = _steps_done(output)
+        process = _start(output, *resume, "--seconds", 0.1)
+        while _steps_done(output) <= before and before < 90:
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 0.4))
+        process.send_signal(signal.SIGTERM)
+        text, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, text
+        assert not (output / "trained.npz").exists()
+        stopped = _steps_done(output)
+        assert str(stopped) in [path.name for path in (output / "checkpoints").iterdir()]
     _run(output, "--resume")
     _assert_same(output, whole)
+    assert _losses(output) == _losses(whole)
 
 
 def _two_processes(output, *options):
@@ -119,19 +126,25 @@ def _two_processes(output, *options):
     assert [process.returncode for process in joined] == [0, 0], "\n".join(texts)
 
 
-def test_one_device_eight_and_two_processes_of_four_train_alike(tmp_path):
+@pytest.mark.parametrize("what", ["points", "umci"])
+def test_one_device_eight_and_two_processes_of_four_train_alike(tmp_path, what):
     one, eight, two = (tmp_path / name for name in ("one", "eight", "two"))
-    _run(one, "--steps", 20)
-    _run(eight, "--steps", 20, devices=8)
-    _two_processes(two, "--steps", 20)
+    options = []
+    if what == "umci":
+        small_world.save_clip(tmp_path / "clip")
+        small_world.mvtec_tree(tmp_path / "mvtec")
+        options = ["--umci", tmp_path]
+    _run(one, "--steps", 20, *options)
+    _run(eight, "--steps", 20, *options, devices=8)
+    _two_processes(two, "--steps", 20, *options)
     expected = _losses(one)
     assert list(expected) == list(range(1, 21))
     for output in (eight, two):
         found = _losses(output)
         np.testing.assert_allclose(list(found.values()), list(expected.values()), atol=1e-5)
     # Checkpoints of one go on with the other.
-    _run(two, "--steps", 24, "--resume")
-    _two_processes(one, "--steps", 24, "--resume")
+    _run(two, "--steps", 24, "--resume", *options)
+    _two_processes(one, "--steps", 24, "--resume", *options)
     last = [list(_losses(output).values())[20:] for output in (one, two)]
     np.testing.assert_allclose(*last, atol=1e-5)
     assert len(last[0]) == 4

@@ -1,6 +1,7 @@
 """A run in a process of its own: python toy_run.py OUTPUT [--resume] [--join PORT ID] ...
 
-Fits a small network to noisy points; the loss also depends on the step's key.
+Fits a small network to noisy points; the loss also depends on the step's key. With --umci WORLD it
+trains UMCI instead, on the CLIP and the miniature MVTec AD of that directory.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
+import small_world
 from flax import nnx
 
 from zsas_jax.config import Config
@@ -19,6 +21,7 @@ from zsas_jax.errors import ZsasError
 from zsas_jax.model import Model
 from zsas_jax.training import devices, loop
 from zsas_jax.training.config import OptimizerConfig, TrainConfig
+from zsas_jax.training.tasks import make_task
 from zsas_jax.umci.config import UmciConfig
 from zsas_jax.weights.checkpoint import Bundle
 
@@ -28,6 +31,7 @@ parser.add_argument("--steps", type=int, default=100)
 parser.add_argument("--resume", action="store_true")
 parser.add_argument("--seconds", type=float, default=0.0, help="that a batch takes at least")
 parser.add_argument("--join", nargs=2, metavar=("PORT", "ID"), help="one of two processes")
+parser.add_argument("--umci", type=pathlib.Path, metavar="WORLD", help="train UMCI")
 args = parser.parse_args()
 
 if args.join:
@@ -80,6 +84,18 @@ task = loop.Task(
     export,
     steps_per_epoch=4,
 )
+if args.umci:
+    world, cache = args.umci, args.output.with_suffix(".cache")
+    config = small_world.umci_config(
+        world / "clip",
+        world / "mvtec",
+        cache,
+        steps=args.steps,
+        epochs=0,
+        batch_size=8,
+        checkpoint_every=5,
+    )
+    task = make_task(config)
 try:
     loop.train(config, task, args.output, resume=args.resume)
 except ZsasError as error:
