@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int
 from zsas_jax.clip.config import ClipConfig
 from zsas_jax.errors import ConfigError
 from zsas_jax.ops.attention import attention
-from zsas_jax.ops.layers import LayerNorm, gelu, quick_gelu
+from zsas_jax.ops.layers import LayerNorm, gelu, quick_gelu, run_block
 from zsas_jax.ops.patches import PatchConv
 from zsas_jax.ops.position import resample_positions
 from zsas_jax.ops.rowwise import by_rows
@@ -232,7 +232,7 @@ def encode_image(
     x = visual.ln_pre(jnp.concatenate([class_token, patches], axis=1) + positions)
     outputs = {}
     for number, block in enumerate(visual.transformer.resblocks, start=1):
-        x = block(x)
+        x = run_block(block, x)
         outputs[number] = x
     class_embedding = visual.ln_post(x[:, 0]) @ visual.proj[...]
     return ImageEncoding([outputs[layer][:, 1:] for layer in layers], class_embedding)
@@ -265,7 +265,7 @@ def encode_text(clip: Clip, token_ids: Int[Array, "b n"]) -> Float[Array, "b d"]
     x = x + clip.positional_embedding[...][:length]
     causal = jnp.tril(jnp.ones((length, length), bool))
     for block in clip.transformer.resblocks:
-        x = block(x, causal)
+        x = run_block(block, x, causal)
     is_end = token_ids == config.end_token_id
     pooled = jnp.argmax(token_ids if config.text_pooling == "argmax" else is_end, axis=1)
     sentence = jnp.take_along_axis(x, pooled[:, None, None], axis=1)[:, 0]

@@ -16,6 +16,15 @@ class Buffer(nnx.Variable):
     """A stored array that is no parameter: no gradient, no optimiser (SAM's Gaussian matrix)."""
 
 
+@jax.jit
+def run_block(block: Callable[..., Array], *arguments: Array) -> Array:
+    """A block of a tower as a function of its own: blocks that are alike are traced once.
+
+    XLA inlines it, so that the program is the same.
+    """
+    return block(*arguments)
+
+
 class LayerNorm(nnx.Module):
     """Layer normalisation over the last axis, two-pass variance, statistics in at least float32.
 

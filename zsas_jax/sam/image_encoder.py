@@ -17,7 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from zsas_jax.ops.attention import attention
-from zsas_jax.ops.layers import LayerNorm, Mlp, gelu
+from zsas_jax.ops.layers import LayerNorm, Mlp, gelu, run_block
 from zsas_jax.ops.patches import PatchConv
 from zsas_jax.ops.position import resample_positions, resampling_matrix
 from zsas_jax.ops.rowwise import by_rows
@@ -155,7 +155,7 @@ class ImageEncoder(nnx.Module):
         x = self.patch_embed(pixels)
         x = x + resample_positions(self.pos_embed[0], x.shape[1], x.shape[2], "bilinear")
         for block in self.blocks:
-            x = block(x)
+            x = run_block(block, x)
         for layer in self.neck:
             x = layer(x)
         return x

@@ -15,7 +15,7 @@ from zsas_jax.errors import CheckpointError
 from zsas_jax.model import Model
 
 # Orbax holds this much beside the arrays themselves while it writes and while it reads, GB.
-SAVE_GB, RESTORE_GB = 0.15, 0.06
+SAVE_GB, RESTORE_GB = 0.15, 0.4
 
 
 def save_arrays(directory: pathlib.Path, arrays: Any) -> None:
