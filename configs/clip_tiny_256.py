@@ -1,0 +1,25 @@
+"""The tiny model's CLIP, third part: mostly whole pictures, at the size that the pipeline uses.
+
+python train.py --config configs/clip_tiny_256.py --output-dir runs/clip_tiny_256
+"""
+
+from zsas_jax.config import PipelineConfig
+from zsas_jax.training.config import ClipTaskConfig, DataConfig, OptimizerConfig, TrainConfig
+
+CONFIG = TrainConfig(
+    task="clip",
+    steps=520,
+    batch_size=8,
+    init=("runs/clip_tiny_192/model",),
+    clip_task=ClipTaskConfig(view_size=256, auxiliary_weight=4.0),
+    data=DataConfig(crop_min=0.5, full_picture=0.6, foreign_patch=0.3),
+    optimizer=OptimizerConfig(
+        algorithm="muon",
+        learning_rate=7e-4,
+        weight_decay=0.02,
+        b2=0.98,
+        warmup_steps=40,
+        schedule="cosine",
+    ),
+    pipeline=PipelineConfig(method="clip", rough="similarity", clip_image_size=256),
+)
