@@ -3,31 +3,15 @@
 python train.py --config configs/sam_tiny_192.py --output-dir runs/sam_tiny_192
 """
 
-from zsas_jax.sam.config import SamConfig
 from zsas_jax.training.config import DataConfig, OptimizerConfig, SamTaskConfig, TrainConfig
-
-SAM = SamConfig(
-    image_size=192,
-    patch_size=8,
-    width=96,
-    depth=4,
-    heads=3,
-    global_attn_indexes=(1, 3),
-    window_size=8,
-    out_chans=64,
-    decoder_heads=4,
-    decoder_mlp_dim=256,
-    iou_head_hidden=64,
-)
 
 CONFIG = TrainConfig(
     task="sam",
     steps=2500,
     batch_size=8,
-    sam=SAM,
     init=("runs/sam_tiny/model",),
     data=DataConfig(crop_min=0.4, full_picture=0.5, foreign_patch=0.15),
-    sam_task=SamTaskConfig(prompts=4, points=11, focal_weight=5.0, defect_share=0.6),
+    sam_task=SamTaskConfig(view_size=192, prompts=4, points=11, focal_weight=5.0, defect_share=0.6),
     optimizer=OptimizerConfig(
         algorithm="muon",
         learning_rate=1e-3,

@@ -36,7 +36,18 @@ def test_bad_input_is_one_sentence(main, capsys, tmp_path, arguments, message):
     assert message in error
 
 
-@pytest.mark.parametrize("name", ["clip_tiny", "sam_tiny", "umci_tiny", "umci_mvtec", "umci_visa"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "clip_tiny",
+        "clip_tiny_256",
+        "sam_tiny",
+        "sam_tiny_192",
+        "umci_tiny",
+        "umci_mvtec",
+        "umci_visa",
+    ],
+)
 def test_every_config_builds(name):
     from zsas_jax.cli.common import load_config_file
     from zsas_jax.training.config import TrainConfig

@@ -10,7 +10,7 @@ from small_world import CLIP
 from zsas_jax.config import PipelineConfig
 from zsas_jax.errors import ConfigError
 from zsas_jax.sam.config import SamConfig
-from zsas_jax.training import captions, starting
+from zsas_jax.training import captions
 from zsas_jax.training.augment import augment
 from zsas_jax.training.config import DataConfig, SamTaskConfig, TrainConfig, UmciTaskConfig
 from zsas_jax.training.loop import train
@@ -80,8 +80,11 @@ def test_every_task_trains_and_umci_takes_over_the_other_networks(data, tmp_path
     assert bundle.tokenizer is not None
     # A SAM goes on at another size.
     larger = dataclasses.replace(SAM, image_size=2 * SAM.image_size)
-    start = starting.start(_config("sam", data, init=networks, sam=larger))
-    assert start.model.sam.config == start.config.sam == larger
+    task = SamTaskConfig(view_size=larger.image_size)
+    resized = make_task(_config("sam", data, init=networks, sam_task=task))
+    exported = resized.export(resized.params)
+    assert exported.model.sam.config == exported.config.sam == larger
+    assert next(iter(resized.dataset))["image"].shape[1] == larger.image_size
     # The frozen networks are the trained ones, untouched.
     for name in ("clip", "sam"):
         frozen = jax.tree.leaves(getattr(load(saved[name]).model, name))

@@ -149,6 +149,9 @@ class ClipTaskConfig:
 class SamTaskConfig:
     """Promptable segmentation as SAM is trained (SAM, appendix A): clicks, boxes, masks."""
 
+    view_size: int = 0
+    """Side of the training views in pixels, and of the saved SAM's input frame; 0 is that of the
+    config or of `init`, whose learned positions are resampled for another."""
     prompts: int = 4
     """Targets (segments) per picture."""
     points: int = 8

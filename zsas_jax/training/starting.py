@@ -15,7 +15,6 @@ from zsas_jax.clip.tokenizer import Tokenizer
 from zsas_jax.config import Config
 from zsas_jax.errors import ConfigError
 from zsas_jax.model import Model
-from zsas_jax.sam import resized
 from zsas_jax.training.config import TrainConfig
 from zsas_jax.weights.checkpoint import Bundle, load
 
@@ -24,8 +23,6 @@ Network = TypeVar("Network", bound=nnx.Module)
 
 def start(config: TrainConfig) -> Bundle:
     """The networks of all checkpoints of `init`, and the sizes of these and of the fresh ones.
-
-    A SAM of `init` is brought to the `image_size` of the config's `sam`.
 
     Raises:
         ConfigError: sizes in the config that are not those of `init`.
@@ -38,9 +35,6 @@ def start(config: TrainConfig) -> Bundle:
             if getattr(bundle.model, name) is not None:
                 setattr(model, name, getattr(bundle.model, name))
                 parts[name] = getattr(bundle.config, name)
-    if config.sam is not None and model.sam is not None:
-        model.sam = resized(model.sam, config.sam.image_size)
-        parts["sam"] = model.sam.config
     for name in ("clip", "sam", "umci"):
         asked = getattr(config, name)
         if asked is not None and parts.setdefault(name, asked) != asked:

@@ -1,5 +1,6 @@
 """What each network is trained on: datasets, losses and what a run saves."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from zsas_jax import clip as clip_network
 from zsas_jax.clip import Clip
 from zsas_jax.clip.tokenizer import Tokenizer, train_tokenizer
 from zsas_jax.errors import ConfigError
-from zsas_jax.sam import Sam
+from zsas_jax.sam import Sam, resized
 from zsas_jax.training import captions, losses, starting
 from zsas_jax.training.config import OptimizerConfig, TrainConfig
 from zsas_jax.training.generated import generated_batches, some_images
@@ -142,11 +143,14 @@ def _sam_task(config: TrainConfig) -> Task:
     if parts.sam is None:
         raise ConfigError("task 'sam' has no sam sizes: expected `sam` or an `init` with a SAM")
     sizes = parts.sam
-    size = sizes.image_size
+    size = config.sam_task.view_size or sizes.image_size
     sam = start.sam
     if sam is None:
         sam = starting.fresh(lambda: Sam(sizes, rngs=nnx.Rngs(config.seed)))
         initialize_sam(sam, some_images(config.data), config.seed)
+    if size != sizes.image_size:
+        sam = resized(sam, size)
+        parts = dataclasses.replace(parts, sam=sam.config)
     graphdef, params, frozen = nnx.split(sam, nnx.Param, ...)
 
     def sample(view: dict[str, Any], rng: np.random.Generator) -> Batch:
