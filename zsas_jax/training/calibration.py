@@ -16,7 +16,7 @@ from zsas_jax.weights.checkpoint import Bundle
 PIXELS = ("pixel_ap", "pixel_f1_max")
 CANDIDATES: tuple[tuple[str, tuple[Any, ...], tuple[str, ...]], ...] = (
     ("rough_threshold", (0.47, 0.6, 0.8), PIXELS),
-    ("cascade_rough_weight", (0.65, 0.8, 0.9), PIXELS),
+    ("cascade_rough_weight", (0.8, 0.9, 0.95), PIXELS),
     ("regions", (1, 2, 5), PIXELS),
     ("cps_stages", (1, 2, 3), PIXELS),
     ("score_top_fraction", (0.001, 0.005, 0.02), ("image_auroc", "image_ap")),
