@@ -41,8 +41,8 @@ def _evaluate(bundle, records, method):
 def test_it_finds_defects_of_classes_it_never_saw(bundle, held_out):
     """The full measurement stands in the README; here, that nothing broke on the way."""
     results = {name: _evaluate(bundle, held_out, name) for name in ("cascade", "umci", "clip")}
-    assert results["cascade"]["pixel_auroc"] > 0.75
-    assert results["umci"]["pixel_auroc"] > 0.75
+    assert results["cascade"]["pixel_auroc"] > 0.8
+    assert results["umci"]["pixel_auroc"] > 0.8
     assert results["umci"]["pixel_ap"] > results["clip"]["pixel_ap"]
 
 
