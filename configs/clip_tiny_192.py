@@ -1,4 +1,4 @@
-"""The tiny model's CLIP, second part: whole pictures at the size that the pipeline uses.
+"""The tiny model's CLIP, second part: larger pictures.
 
 python train.py --config configs/clip_tiny_192.py --output-dir runs/clip_tiny_192
 """

@@ -4,7 +4,6 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import gc
 import pathlib
 
 import pytest
@@ -23,15 +22,3 @@ def samples() -> pathlib.Path:
     if not folder.is_dir():
         pytest.skip("the real sample photos are not on this machine")
     return folder
-
-
-@pytest.fixture(autouse=True, scope="module")
-def bounded_programs():
-    """Gives compiled programs back before a process has as many memory maps as Linux allows."""
-    yield
-    maps = pathlib.Path("/proc/self/maps")
-    if maps.exists() and maps.read_bytes().count(b"\n") > 30_000:
-        import jax
-
-        jax.clear_caches()
-        gc.collect()

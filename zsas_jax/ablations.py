@@ -8,6 +8,8 @@ seeds. What is done is kept, so that the same command goes on after an interrupt
 """
 
 import dataclasses
+import hashlib
+import json
 import pathlib
 import re
 import sys
@@ -24,18 +26,13 @@ from zsas_jax.cli.common import (
 )
 from zsas_jax.config import suggestion, to_dict
 from zsas_jax.errors import ConfigError
+from zsas_jax.report.tables import COLUMNS, UNDEFINED
 
 if TYPE_CHECKING:
     from zsas_jax.training.config import TrainConfig
 
-METRICS = {
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "AP",
-    "pixel_f1_max": "F1-max",
-    "pixel_pro": "PRO",
-    "image_auroc": "image AUROC",
-    "boundary_f1": "boundary F1",
-}
+_SHOWN = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "pixel_pro", "image_auroc")
+METRICS = {**{name: COLUMNS[name] for name in _SHOWN}, "boundary_f1": "boundary F1"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +101,7 @@ def run(config: Ablations, args: Arguments) -> str:
     Raises:
         ConfigError: an unknown study or setting, no seeds, an output directory of other settings.
     """
+    from zsas_jax.files import atomic_path
     from zsas_jax.report.files import save_csv, save_json
     from zsas_jax.report.results import versions
 
@@ -131,7 +129,8 @@ def run(config: Ablations, args: Arguments) -> str:
         "versions": versions(),
     }
     save_json(args.output_dir / "ablations.json", settings)
-    (args.output_dir / "ablations.md").write_text(text + "\n")
+    with atomic_path(args.output_dir / "ablations.md") as part:
+        part.write_text(text + "\n", "utf-8")
     return text
 
 
@@ -172,15 +171,22 @@ def evaluate_variant(
 
 
 def trained(config: Ablations, variant: Variant, output_dir: pathlib.Path) -> pathlib.Path:
-    """The checkpoint of a variant's own UMCI on the frozen CLIP, trained unless it is there."""
+    """The checkpoint of a variant's own UMCI on the frozen CLIP, trained unless it is there.
+
+    Each recipe and each checkpoint has a folder of its own: nothing stale is taken over.
+    """
     from zsas_jax.training.loop import train
     from zsas_jax.training.tasks import make_task
-    from zsas_jax.weights.checkpoint import load, read_config, save
+    from zsas_jax.weights.checkpoint import checkpoint_path, load, read_config, save
 
-    base = output_dir / "frozen"
+    manifest = (checkpoint_path(config.checkpoint) / "manifest.json").read_bytes()
+    settings = json.dumps(to_dict(config.training), sort_keys=True, default=str)
+    name = hashlib.sha256(manifest + settings.encode()).hexdigest()[:12]
+    root = output_dir / "trained" / name
+    base = root / "frozen"
     if not base.is_dir():
         save(base, load(config.checkpoint, networks=("clip", "sam")))
-    directory = output_dir / "trained" / _slug(Variant(variant.name, {}, variant.umci))
+    directory = root / _flat({"umci": "own", **(variant.umci or {})})
     if (directory / "model").is_dir():
         return directory / "model"
     recipe = dataclasses.replace(
@@ -201,15 +207,18 @@ def table(found: Mapping[str, Sequence[Mapping[str, float | None]]]) -> str:
     """Markdown, percent."""
     import numpy as np
 
-    lines = [["variant", *METRICS.values()], ["---", *["---:"] * len(METRICS)]]
+    from zsas_jax.report.content import Table
+    from zsas_jax.report.write import markdown_table
+
+    rows = []
     for name, seeds in found.items():
         cells = [name]
         for metric in METRICS:
             values = [100 * value for seed in seeds if (value := seed[metric]) is not None]
             spread = f" ({np.std(values):.1f})" if len(values) > 1 else ""
-            cells.append(f"{np.mean(values):.1f}{spread}" if values else "-")
-        lines.append(cells)
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+            cells.append(f"{np.mean(values):.1f}{spread}" if values else UNDEFINED)
+        rows.append(cells)
+    return markdown_table(Table("", ["variant", *METRICS.values()], rows))
 
 
 def _settings(config: Ablations, variant: Variant) -> Any:
@@ -243,14 +252,13 @@ def _chosen(studies: Sequence[Study], names: Sequence[str]) -> list[Study]:
 
 def _slug(variant: Variant) -> str:
     """A folder's name: equal variants of several studies are computed once."""
-    own = "" if variant.umci is None else _flat({"umci": "own", **variant.umci})
-    return (
-        re.sub(r"[^\w.=-]+", "_", "-".join(filter(None, [own, _flat(variant.pipeline)]))) or "as_is"
-    )
+    own = [] if variant.umci is None else [_flat({"umci": "own", **variant.umci})]
+    return "-".join([*own, *([_flat(variant.pipeline)] if variant.pipeline else [])]) or "as_is"
 
 
 def _flat(settings: Mapping[str, Any]) -> str:
-    return "-".join(f"{name}={value}" for name, value in sorted(settings.items()))
+    text = "-".join(f"{name}={value}" for name, value in sorted(settings.items()))
+    return re.sub(r"[^\w.=-]+", "_", text)
 
 
 if __name__ == "__main__":

@@ -38,23 +38,19 @@ def resized(sam: Sam, image_size: int) -> Sam:
         ConfigError: an `image_size` (pixels) that is not a multiple of the patch size.
     """
     config = dataclasses.replace(sam.config, image_size=image_size)
-    dtype = sam.prompt_encoder.dtype
-    # The new network's own numbers are all replaced.
-    result = jax.jit(lambda: Sam(config, param_dtype=dtype, rngs=nnx.Rngs(0)))()
-    shapes, grid = nnx.state(result, nnx.Param), config.grid_size
+    dtype, grid = sam.prompt_encoder.dtype, config.grid_size
+    abstract = nnx.eval_shape(lambda: Sam(config, param_dtype=dtype, rngs=nnx.Rngs(0)))
+    graphdef, shapes = nnx.split(abstract)
 
-    def fit(old: jax.Array, new: jax.Array) -> jax.Array:
+    def fit(old: jax.Array, new: jax.ShapeDtypeStruct) -> jax.Array:
         if old.shape == new.shape:
             return old
         if old.ndim == 4:  # absolute positions [1, grid, grid, width]
             return resample_positions(old[0], grid, grid, "bilinear")[None]
         # a relative-position table [2 grid - 1, head width]
-        return resample_positions(old[:, None], len(new), 1, "bilinear")[:, 0]
+        return resample_positions(old[:, None], new.shape[0], 1, "bilinear")[:, 0]
 
-    nnx.update(result, jax.tree.map(fit, nnx.state(sam, nnx.Param), shapes))
-    # Buffers, such as the random frequencies of the prompt positions, are kept.
-    nnx.update(result, nnx.state(sam, nnx.Not(nnx.Param)))
-    return result
+    return nnx.merge(graphdef, jax.tree.map(fit, nnx.state(sam), shapes))
 
 
 class MaskPrediction(NamedTuple):
