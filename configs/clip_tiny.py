@@ -31,7 +31,7 @@ CONFIG = TrainConfig(
     clip=CLIP,
     umci=UMCI,
     clip_task=ClipTaskConfig(state_weight=1.0, region_weight=1.0, auxiliary_weight=4.0),
-    data=DataConfig(crop_min=0.3, full_picture=0.1, foreign_patch=0.5),
+    data=DataConfig(stretch=1.5, crop_min=0.3, full_picture=0.1, foreign_patch=0.5),
     optimizer=OptimizerConfig(
         algorithm="muon",
         learning_rate=2e-3,

@@ -12,7 +12,7 @@ CONFIG = TrainConfig(
     batch_size=8,
     init=("runs/clip_tiny/model",),
     clip_task=ClipTaskConfig(view_size=192, auxiliary_weight=4.0),
-    data=DataConfig(crop_min=0.5, full_picture=0.5, foreign_patch=0.3),
+    data=DataConfig(stretch=2.0, crop_min=0.5, full_picture=0.5, foreign_patch=0.3),
     optimizer=OptimizerConfig(
         algorithm="muon",
         learning_rate=7e-4,

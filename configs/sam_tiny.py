@@ -25,7 +25,7 @@ CONFIG = TrainConfig(
     steps=2400,
     batch_size=8,
     sam=SAM,
-    data=DataConfig(crop_min=0.3, full_picture=0.2),
+    data=DataConfig(stretch=2.0, crop_min=0.3, full_picture=0.2),
     sam_task=SamTaskConfig(prompts=4, points=11, focal_weight=5.0, defect_share=0.6),
     optimizer=OptimizerConfig(
         algorithm="muon",

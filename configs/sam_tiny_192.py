@@ -10,7 +10,7 @@ CONFIG = TrainConfig(
     steps=2500,
     batch_size=8,
     init=("runs/sam_tiny/model",),
-    data=DataConfig(crop_min=0.4, full_picture=0.5, foreign_patch=0.15),
+    data=DataConfig(stretch=2.0, crop_min=0.4, full_picture=0.5, foreign_patch=0.15),
     sam_task=SamTaskConfig(view_size=192, prompts=4, points=11, focal_weight=5.0, defect_share=0.6),
     optimizer=OptimizerConfig(
         algorithm="muon",

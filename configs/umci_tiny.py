@@ -15,7 +15,7 @@ CONFIG = TrainConfig(
     batch_size=8,
     init=("runs/clip_tiny_256/model", "runs/sam_tiny_192/model"),
     umci_task=UmciTaskConfig(loss="balanced", tuning_per_class=3, calibration_per_class=6),
-    data=DataConfig(crop_min=0.5, full_picture=0.5, foreign_patch=0.2),
+    data=DataConfig(stretch=2.0, crop_min=0.5, full_picture=0.5, foreign_patch=0.2),
     optimizer=OptimizerConfig(
         learning_rate=1e-5, weight_decay=0.01, warmup_steps=10, schedule="cosine"
     ),

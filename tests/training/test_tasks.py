@@ -137,6 +137,36 @@ def test_crops_that_miss_the_defect_are_good():
     assert {view["defect"] for view in views} == {"good", "hole"}
 
 
+def test_stretched_crops_change_the_aspect_and_nothing_else():
+    y, x = np.mgrid[:128, :128]
+    disc = np.hypot(x - 64, y - 64) < 20
+    sample = {
+        "image": np.repeat(disc[..., None] * np.uint8(255), 3, -1),
+        "mask": disc,
+        "segments": disc.astype(np.uint8),
+        "class_name": "wood",
+        "defect": "hole",
+    }
+
+    def aspects(stretch: float) -> np.ndarray:
+        config = DataConfig(full_picture=0.0, crop_min=0.8, stretch=stretch, grey=0.0)
+        rng = np.random.default_rng(0)
+        found = []
+        for _ in range(40):
+            mask = augment(sample, rng, 64, config)["mask"] > 0.5
+            if mask.any() and not (mask[[0, -1]].any() or mask[:, [0, -1]].any()):
+                found.append(mask.any(1).sum() / mask.any(0).sum())
+        return np.array(found)
+
+    square, stretched = aspects(1.0), aspects(3.0)
+    assert len(square) > 20 and len(stretched) > 20
+    assert (abs(np.log(square)) < 0.15).all()
+    # The larger side cannot exceed the picture, so that a ratio of 3 gives less here.
+    assert np.log(stretched).max() > 0.35 and np.log(stretched).min() < -0.35
+    with pytest.raises(ConfigError, match="stretch"):
+        DataConfig(stretch=0.5)
+
+
 def test_first_clicks_and_boxes_belong_to_their_targets():
     rng = np.random.default_rng(1)
     segments = np.zeros((64, 64), np.uint8)

@@ -29,9 +29,11 @@ def augment(
     image, mask, segments = sample["image"], sample["mask"], sample["segments"]
     side = image.shape[0]
     if rng.random() >= config.full_picture:
-        crop = max(int(side * rng.uniform(config.crop_min, 1.0)), 8)
-        top, left = _place(mask, crop, rng, config.defect_crop)
-        window = np.s_[top : top + crop, left : left + crop]
+        crop = side * rng.uniform(config.crop_min, 1.0)
+        shape = crop * config.stretch ** (rng.uniform(-0.5, 0.5) * np.array([1, -1]))
+        height, width = (int(length) for length in np.clip(shape, 8, side))
+        top, left = _place(mask, (height, width), rng, config.defect_crop)
+        window = np.s_[top : top + height, left : left + width]
         image, mask, segments = image[window], mask[window], segments[window]
     turns, flip = int(rng.integers(4)), rng.random() < 0.5
 
@@ -100,16 +102,17 @@ def _paste(
 
 
 def _place(
-    mask: np.ndarray, crop: int, rng: np.random.Generator, over_defect: float
+    mask: np.ndarray, crop: tuple[int, int], rng: np.random.Generator, over_defect: float
 ) -> tuple[int, int]:
     """Top left corner of a crop: anywhere, or such that it contains a random defect pixel."""
-    room = mask.shape[0] - crop
+    size = np.array(crop)
+    room = np.array(mask.shape) - size
     if mask.any() and rng.random() < over_defect:
         row, column = divmod(int(rng.choice(np.flatnonzero(mask))), mask.shape[1])
-        low = np.maximum(np.array([row, column]) - crop + 1, 0)
+        low = np.maximum(np.array([row, column]) - size + 1, 0)
         high = np.minimum(np.array([row, column]), room)
     else:
-        low, high = np.zeros(2, int), np.full(2, room)
+        low, high = np.zeros(2, int), room
     top, left = rng.integers(low, high + 1)
     return int(top), int(left)
 

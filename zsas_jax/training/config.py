@@ -14,7 +14,7 @@ from zsas_jax.umci.config import UmciConfig
 class DataConfig:
     """Training pictures: a pool rendered once by the generator, cropped anew every time."""
 
-    pictures: int = 12000
+    pictures: int = 16000
     """Size of the pool."""
     size: int = 256
     """Side of a rendered picture, pixels."""
@@ -23,7 +23,10 @@ class DataConfig:
     cache_dir: str = "runs/pool"
     """Where rendered pools are kept; the same pool is rendered once for all networks."""
     crop_min: float = 0.4
-    """Smallest side of a random square crop, as a fraction of the picture's side."""
+    """Smallest side of a random crop, as a fraction of the picture's side."""
+    stretch: float = 1.0
+    """Largest ratio of a crop's sides; it is stretched to a square, as the pipeline does with long
+    photos. 1 crops squares."""
     defect_crop: float = 0.5
     """Share of the crops of defective pictures that are placed over the defect."""
     foreign_patch: float = 0.0
@@ -35,6 +38,10 @@ class DataConfig:
     """Share of samples turned grey."""
     workers: int = 2
     """Processes that render the pool, threads that read it."""
+
+    def __post_init__(self):
+        if self.stretch < 1:
+            raise ConfigError(f"data.stretch is {self.stretch}: expected at least 1")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,6 +21,7 @@ PHRASES = {
     "wear": ("worn {}", "{} with a worn spot"),
     "fold": ("wrinkled {}", "{} with a fold"),
     "glue": ("{} with glue on it", "{} with a smear"),
+    "flaw": ("flawed {}", "{} with a flaw", "{} with an irregular spot"),
     "rough_patch": ("{} with a rough patch", "{} with a foreign patch"),
 }
 # Ways of saying "normal" and "abnormal" beside the ensemble's own, so that both ideas are learned.

@@ -9,6 +9,7 @@ from zsas_jax.data.synthetic import (
     held_out,
     held_out_defects,
     held_out_objects,
+    made_up,
     objects,
     objects_assembled,
     surfaces,
@@ -25,11 +26,33 @@ class ClassSpec(NamedTuple):
     grey: float = 0.2  # probability of a greyscale photo
     border: float = 0.25  # probability of dark or bright marks along the photo's border
     marked: float = 0.0  # probability of seams, text, rivets, labels: normal structure
+    weight: int = 1  # how often the class is drawn for training, relative to the others
 
 
-HARD = ("scratch", "crack", "hole", "stain", "chip", "dent", "discoloration", "wear", "glue")
-SOFT = ("hole", "stain", "discoloration", "fray", "wear", "fold", "glue", "rough_patch")
-SMALL = ("scratch", "crack", "hole", "stain", "chip", "dent", "discoloration", "rough_patch")
+HARD = (
+    "scratch",
+    "crack",
+    "hole",
+    "stain",
+    "chip",
+    "dent",
+    "discoloration",
+    "wear",
+    "glue",
+    "flaw",
+)
+SOFT = ("hole", "stain", "discoloration", "fray", "wear", "fold", "glue", "rough_patch", "flaw")
+SMALL = (
+    "scratch",
+    "crack",
+    "hole",
+    "stain",
+    "chip",
+    "dent",
+    "discoloration",
+    "rough_patch",
+    "flaw",
+)
 PARTED = (*SMALL, "missing_part")
 
 TRAIN = {
@@ -42,7 +65,9 @@ TRAIN = {
     "stone": ClassSpec(surfaces.stone, (*HARD, "rough_patch"), 0.3, marked=0.3),
     "fabric": ClassSpec(surfaces.fabric, SOFT, 0.2, marked=0.3),
     "carpet": ClassSpec(surfaces.carpet, SOFT, 0.2, marked=0.3),
-    "grid": ClassSpec(surfaces.grid, ("stain", "discoloration", "glue", "rough_patch"), 0.4),
+    "grid": ClassSpec(
+        surfaces.grid, ("stain", "discoloration", "glue", "rough_patch", "flaw"), 0.4
+    ),
     "tile": ClassSpec(surfaces_built.tile, (*HARD, "rough_patch"), 0.2, marked=0.3),
     "paper": ClassSpec(surfaces_built.paper, (*SOFT, "scratch", "chip"), 0.2),
     "plastic": ClassSpec(surfaces_built.plastic, (*HARD, "rough_patch"), 0.2, marked=0.3),
@@ -69,6 +94,10 @@ TRAIN = {
     "gear": ClassSpec(objects_assembled.gear, PARTED, 0.3, 0.05),
     "button": ClassSpec(objects_assembled.button, PARTED, 0.1, 0.05),
     "bracket": ClassSpec(objects_assembled.bracket, PARTED, 0.3, 0.05),
+    "material": ClassSpec(
+        made_up.material, (*HARD, "fray", "fold", "rough_patch", "flaw"), 0.2, marked=0.2, weight=10
+    ),
+    "part": ClassSpec(made_up.part, (*PARTED, "wear", "glue", "flaw"), 0.2, 0.1, weight=6),
 }
 
 FLAT = ("blowholes", "cut", "contamination", "uneven_band", "corrosion")
@@ -111,6 +140,7 @@ DEFECTS = {
         "fold": defects_soft.fold,
         "glue": defects_soft.glue,
         "rough_patch": defects_soft.rough_patch,
+        "flaw": made_up.flaw,
     },
     "eval": {
         "blowholes": held_out_defects.blowholes,

@@ -94,7 +94,7 @@ class SyntheticSource:
 
 
 class TrainingSource:
-    """Training pictures: classes uniformly at random, half of the pictures defective.
+    """Training pictures: classes at random by their weight, half of the pictures defective.
 
     Item i is a dict of `image`, `mask`, `segments`, `caption`, `class_name`, `defect`, `label`.
     Raises ConfigError as SyntheticSource does.
@@ -111,7 +111,7 @@ class TrainingSource:
         if not 0 <= index < self.length:
             raise IndexError(f"index {index} is outside 0..{self.length - 1}")
         rng = np.random.default_rng((self.seed, 0x7EA1, index))
-        names = tuple(CLASSES["train"])
+        names = [name for name, spec in CLASSES["train"].items() for _ in range(spec.weight)]
         class_name = names[int(rng.integers(len(names)))]
         kinds = CLASSES["train"][class_name].defects
         defect = kinds[int(rng.integers(len(kinds)))] if rng.random() < 0.5 else "good"

@@ -26,6 +26,7 @@ TRAIN_DEFECTS = (
     "fold",
     "glue",
     "rough_patch",
+    "flaw",
 )
 EVAL_DEFECTS = (
     "blowholes",

@@ -1,0 +1,207 @@
+"""Materials, parts and flaws that nobody has a name for: training beyond the named classes.
+
+Each picture draws a new kind of surface or object from an open family, so that what a network
+learns of "does not belong here" does not hang on the looks of a few classes.
+"""
+
+import numpy as np
+from scipy import ndimage
+
+from zsas_jax.data.synthetic import noise
+from zsas_jax.data.synthetic.defects import Drawn, blend, blob, sign_of, strength
+from zsas_jax.data.synthetic.noise import Number
+from zsas_jax.data.synthetic.objects import finish, ground, layout, lit
+from zsas_jax.data.synthetic.scene import Scene, Stamp, Studio, ramp
+
+
+def material(s: Studio) -> Scene:
+    """A surface of one to three random layers in a random palette."""
+    return Scene(s, _stuff(s))
+
+
+def part(s: Studio) -> Scene:
+    """Objects of one random outline and material, with random features in a regular layout."""
+    scene = ground(s)
+    body, outline, features = _stuff(s, 0.4), _outline(s), _features(s)
+    bevel, gloss, free = s.between(0.03, 0.3), s.between(0.0, 0.5), s.chance(0.6)
+    for x, y, r in layout(s, 3):
+        st = scene.stamp(x, y, r, s.between(0, 2 * np.pi) if free else 0.0, reach=1.3)
+        d = outline(st)
+        slope = scene.shade(st, noise.ease(-d / bevel) * 0.5 * bevel)
+        tone = 0.85 + 0.5 * slope
+        shine = gloss * np.maximum(slope, 0) ** 2
+        look = body[st.window] * tone[..., None] + shine[..., None]
+        scene.paste(st, noise.step(d, 1.5 * st.pixel), look)
+        features(scene, st, d)
+    return finish(s, scene)
+
+
+def flaw(scene: Scene, rng, size, severity) -> Drawn:
+    """Any local irregularity: other stuff, a piece from elsewhere, a change of tone or detail."""
+    s = scene.studio
+    x, y = scene.spot(rng)
+    angle, aspect = rng.random() * np.pi, float(0.08 ** (rng.random() ** 2))
+    wide = float(np.clip(max(size, 0.02 / aspect), 0.03, 0.5))
+    cover, radius = blob(scene, rng, x, y, wide, 1.2 * rng.random(), aspect, angle)
+    if rng.random() < 0.2:  # Only its outline.
+        cover = cover * noise.ease((radius - 1 + (0.2 + 0.4 * rng.random())) * 8)
+    change = sign_of(scene, rng, x, y) * strength(scene, x, y, wide, severity)
+    kind = rng.integers(5)
+    if kind == 0:  # Other stuff.
+        rough = noise.sheet(rng, s.size, *np.exp(rng.uniform(np.log(6), np.log(200), 2)))
+        tint = rng.uniform(0.1, 0.9, 3) if rng.random() < 0.5 else np.full(3, rng.random())
+        other = tint.astype(np.float32) + np.float32(rng.uniform(0.02, 0.2)) * rough[..., None]
+    elif kind == 1:  # A piece from elsewhere, turned or mirrored.
+        other = np.roll(scene.rgb, tuple(rng.integers(s.size // 8, s.size * 7 // 8, 2)), (0, 1))
+        other = np.rot90(other, int(rng.integers(1, 4)))
+        other = other if rng.random() < 0.5 else other[:, ::-1]
+        other = other + np.float32(change * rng.choice([0.0, 0.4]))
+    elif kind == 2:  # Detail lost or exaggerated.
+        smooth = ndimage.uniform_filter(scene.rgb, s.size // 24, axes=(0, 1))
+        other = smooth + np.float32(rng.choice([0.1, 2.2])) * (scene.rgb - smooth)
+        other = other + np.float32(0.5 * change)
+    elif kind == 3:  # One or two tones.
+        other = scene.rgb + np.float32(change)
+        if rng.random() < 0.5:
+            other = other - np.float32(change) * noise.ease((0.8 - radius) * 5)[..., None] * 1.6
+    else:  # A filter of another colour.
+        colour = 0.35 + 0.65 * rng.random(3)
+        other = scene.rgb * (colour / colour.max()).astype(np.float32) + np.float32(0.5 * change)
+    return blend(scene, cover, other.astype(np.float32), 0.55 + 0.45 * severity)
+
+
+def _stuff(s: Studio, calm: Number = 0.0) -> np.ndarray:
+    """Colours [size, size, 3] of a random material; `calm` is how often it is nearly plain."""
+    t = _layer(s)
+    for _ in range(int(s.rng.integers(0, 3))):
+        other = _layer(s)
+        how = s.rng.integers(3)
+        if how == 0:
+            t = t + s.between(0.2, 1.0) * other
+        elif how == 1:
+            # Many islands: a single one would be an anomaly.
+            t = np.where(s.fbm(s.log_between(12, 60), 2) > s.between(-0.3, 0.8), t, other)
+        else:
+            t = t * (1 + s.between(0.2, 0.8) * other)
+    t = (t - t.mean()) / max(float(t.std()), 1e-3)
+    contrast = s.log_between(0.01, 0.06) if s.chance(calm) else s.log_between(0.04, 0.28)
+    count = int(s.rng.integers(2, 5))
+    if s.chance(0.5):
+        base = s.grey(0.15, 0.85, 0.05)
+        stops = [base * k for k in np.linspace(s.between(0.2, 0.6), s.between(1.2, 1.8), count)]
+    else:
+        stops = [s.colour(saturation=(0.05, 0.8), value=(0.1, 0.95)) for _ in range(count)]
+    rgb = ramp(np.clip(0.5 + contrast * t, 0, 1), *np.clip(stops, 0, 1).astype("f4"))
+    clouds = s.between(0.0, 0.06) * s.fbm(3, 2) + s.between(0.0, 0.03) * s.grains()
+    return rgb * (1 + clouds)[..., None]
+
+
+def _layer(s: Studio) -> np.ndarray:
+    """One pattern [size, size] of about unit variance."""
+    cells = s.log_between(3, 120)
+    kind = s.rng.integers(6)
+    if kind == 0:  # Grain, along a direction or not.
+        across = np.clip(cells * s.log_between(0.05, 20), 2, 250) if s.chance(0.5) else cells
+        return s.sheet(cells, across, s.chance(0.2))
+    if kind == 1:  # Clouds and bumps, seen by their tone or by their slope.
+        field = s.fbm(min(cells, 60), 4, s.between(0.4, 0.9), s.log_between(0.5, 2))
+        return field if s.chance(0.5) else s.relief(field) / max(cells, 8)
+    if kind == 2:  # Cells: by their borders, by their middle or each in its own tone.
+        n = s.log_between(5, 45)
+        x, y = s.warped(s.between(0.0, 0.02), 6)
+        squeeze = s.log_between(0.4, 2.5)
+        first, second, owner = noise.cellular(s.rng, x * n, y * n * squeeze, s.between(0.1, 1))
+        if s.chance(0.4):
+            return noise.ease((second - first) * s.between(1, 5))
+        if s.chance(0.4):
+            return first
+        return s.rng.standard_normal(int(owner.max()) + 1).astype("f4")[owner]
+    if kind == 3:  # Stripes.
+        return _wave(s, s.log_between(3, 70), s.between(0, np.pi))
+    if kind == 4:  # Two systems of stripes across each other.
+        n, turn = s.log_between(4, 50), s.between(0, np.pi)
+        a = _wave(s, n, turn)
+        b = _wave(s, n * s.log_between(0.5, 2), turn + s.choose(np.pi / 2, np.pi / 2, np.pi / 3))
+        return s.choose(np.minimum, np.maximum, np.multiply, np.add)(a, b)
+    n = s.log_between(4, 30)  # One small mark, again and again.
+    x, y = s.rotated(s.between(0, np.pi))
+    u, v = x * n, y * n * s.log_between(0.6, 1.6)
+    fu, fv = u - np.floor(u) - 0.5, v - np.floor(v) - 0.5
+    tile = noise.sheet(s.rng, 32, s.between(1, 4))
+    index = np.clip(np.stack([fv, fu]) * 32 + 16, 0, 31).astype(np.int32)
+    fade = np.clip(1.2 - 2.4 * np.maximum(np.abs(fu), np.abs(fv)), 0, 1)
+    return ndimage.gaussian_filter(tile, 1)[index[0], index[1]] * fade
+
+
+def _wave(s: Studio, n: Number, turn: Number) -> np.ndarray:
+    """Stripes: round, sharp, saw-toothed or of unequal width and tone."""
+    x, _ = s.rotated(turn)
+    phase = x * n + s.between(0.0, 0.3) * s.sheet(4) * s.choose(0, 1)
+    kind = s.rng.integers(4)
+    if kind == 0:
+        return np.sin(2 * np.pi * phase)
+    if kind == 1:
+        return np.clip(np.sin(2 * np.pi * phase) * s.between(2, 8) + s.between(-1, 1), -1, 1)
+    if kind == 2:
+        return 2 * (phase - np.floor(phase)) - 1
+    tones = s.rng.standard_normal(int(s.rng.integers(2, 7))).astype("f4")
+    return tones[np.floor(phase).astype(np.int32) % len(tones)]
+
+
+def _outline(s: Studio):
+    """A random signed distance (about) of a stamp, negative inside, in object radii."""
+    kind, aspect = s.rng.integers(4), s.between(0.4, 1.0)
+    sides, depth = int(s.rng.integers(3, 13)), s.between(0.0, 0.22)
+    power, corner = s.log_between(1.2, 8), s.between(0.0, 0.9)
+    arm, bore = s.between(0.25, 0.6), s.between(0.2, 0.7) if s.chance(0.3) else 0.0
+    bump = noise.profile(s.rng, 256, s.between(2, 7)) * s.between(0.0, 0.12)
+    bump = bump - np.linspace(0, 1, 256) * (bump[-1] - bump[0])  # Closed.
+
+    def distance(st: Stamp) -> np.ndarray:
+        u, v = st.u, st.v / aspect
+        radius, theta = np.hypot(u, v), np.arctan2(v, u)
+        if kind == 0:  # Lobes.
+            d = radius - (1 - depth + depth * np.cos(sides * theta))
+        elif kind == 1:  # Between a rhomb, an ellipse and a box.
+            d = (np.abs(u) ** power + np.abs(v) ** power) ** (1 / power) - 0.95
+        elif kind == 2:  # A regular polygon.
+            d = noise.polygon_distance(u, v, sides) * 0.9 + 0.1
+        else:  # One bar, or two across each other.
+            d = noise.box_distance(u, v, 0.95, arm, corner * arm)
+            if sides % 2:
+                d = np.minimum(d, noise.box_distance(u, v, arm, 0.95, corner * arm))
+        d = d - np.interp(theta.ravel(), np.linspace(-np.pi, np.pi, 256), bump).reshape(d.shape)
+        return np.maximum(d, bore * 0.6 - radius).astype(np.float32) if bore else d
+
+    return distance
+
+
+def _features(s: Studio):
+    """Draws studs, rings, slots or openings on an object, in a circle or in a row."""
+    count, kind = int(s.rng.integers(0, 9)), s.rng.integers(4)
+    reach, r, turn = s.between(0.0, 0.65), s.log_between(0.06, 0.25), s.between(0, np.pi)
+    circle = s.chance(0.6)
+    colour = s.grey(0.05, 0.95, 0.1) if s.chance(0.5) else s.colour()
+
+    def draw(scene: Scene, st: Stamp, d: np.ndarray) -> None:
+        for k in range(count):
+            if circle:
+                a = turn + 2 * np.pi * k / count
+                cu, cv = reach * np.cos(a), reach * np.sin(a)
+            else:
+                cu, cv = (k - (count - 1) / 2) * 2.4 * r, reach * 0.4
+            u, v = st.u - np.float32(cu), st.v - np.float32(cv)
+            radius = np.hypot(u, v)
+            if kind == 2:
+                e = noise.box_distance(u, v, r, 0.4 * r, 0.1 * r)
+            else:
+                e = np.abs(radius - r) - 0.2 * r if kind == 1 else radius - r
+            slope = scene.shade(st, noise.ease(-e / (0.5 * r)) * 0.3 * r)
+            alpha = noise.step(np.maximum(e, d + 0.04), 1.5 * st.pixel)
+            if kind == 3:
+                hole = scene.backdrop[st.window] * 0.6
+                scene.paste(st, alpha, hole, segment=False, solid=False)
+            else:
+                scene.paste(st, alpha, lit(0.9 + 0.5 * slope, colour), part=True)
+
+    return draw
