@@ -271,6 +271,7 @@ def check_order_merging_and_restarts(specs, split):
         (first if index < split else second).update(*row)
     for row in reversed(rows):
         backwards.update(*row)
+        backwards.compact()
     restarted = StreamingMetrics.from_state(first.state())
     restarted.merge(second)
     expected = whole.result()
@@ -307,6 +308,10 @@ def test_memory_does_not_grow_with_images(no_exact_pixels):
             sizes.append(metrics._histogram._counts.nbytes)
     assert sizes[1] < sizes[0] * 1.3
     assert sizes[1] < 1.3 * 512 * 2**17
+    before = metrics.result()
+    metrics.compact()
+    assert metrics._histogram._counts.nbytes < sizes[1] / 20
+    assert metrics.result() == before
 
 
 def test_bins_are_joined_only_as_far_as_needed():

@@ -31,8 +31,8 @@ class Limits(NamedTuple):
     pages: int  # beyond, bins are joined; 128 KiB each
 
 
-FULL = Limits(1 << 20, 512)
-SMALL = Limits(1 << 18, 64)
+FULL = Limits(1 << 20, 256)
+SMALL = Limits(1 << 17, 32)
 
 
 def float_keys(values: Float[np.ndarray, "*shape"]) -> UInt32[np.ndarray, "*shape"]:
@@ -57,6 +57,21 @@ class Bins(NamedTuple):
     overlaps: Float[np.ndarray, " n"]  # sum over anomalous pixels of 1 / area of their region
 
 
+class _Packed(NamedTuple):
+    """Occupied bins in the fewest bytes."""
+
+    keys: UInt32[np.ndarray, " n"]
+    pixels: Int[np.ndarray, " n"]
+    positive: UInt32[np.ndarray, " p"]  # places of the bins with anomalous pixels
+    positives: Int[np.ndarray, "3 p"]  # rows `_POSITIVES` to `_LOW`
+
+    def counts(self) -> Int[np.ndarray, "4 n"]:
+        counts = np.zeros((4, len(self.pixels)), np.int64)
+        counts[_PIXELS] = self.pixels
+        counts[_POSITIVES:, self.positive] = self.positives
+        return counts
+
+
 class ScoreHistogram:
     """Counts of all and of anomalous scores; what it holds does not depend on the order."""
 
@@ -65,6 +80,7 @@ class ScoreHistogram:
         # Scores wait here whole; they are binned when they are many.
         self._waiting: dict[str, list[np.ndarray]] = {name: [] for name in _WAITING}
         self._waiting_pixels = 0
+        self._packed: _Packed | None = None
         self._clear(shift=0)
 
     @property
@@ -96,7 +112,7 @@ class ScoreHistogram:
 
     def bins(self) -> Bins:
         """All occupied bins."""
-        if len(self._pages):
+        if len(self._pages) or self._packed is not None:
             self._bin_waiting()
             keys, counts = self._occupied()
         else:
@@ -112,26 +128,28 @@ class ScoreHistogram:
             f"waiting_{name}": np.concatenate([np.zeros(0, kind), *self._waiting[name]])
             for name, kind in _WAITING.items()
         }
-        keys, counts = self._occupied()
-        positive = np.flatnonzero(counts[_POSITIVES])
-        return waiting | {
-            "limits": np.array(self.limits),
-            "shift": np.array(self._shift),
-            "keys": keys,
-            "pixels": counts[_PIXELS],
-            "positive": positive.astype(np.uint32),
-            "positives": counts[_POSITIVES:, positive],
-        }
+        packed = self._packed or self._pack()
+        return (
+            waiting
+            | packed._asdict()
+            | {
+                "limits": np.array(self.limits),
+                "shift": np.array(self._shift),
+            }
+        )
+
+    def compact(self) -> None:
+        """Gives back the memory of empty bins; the next scores that are binned take it again."""
+        if len(self._pages):
+            self._packed = self._pack()
+            self._clear(self._shift)
 
     @classmethod
     def from_state(cls, state: Any) -> "ScoreHistogram":
         """Continues from `state()`."""
         histogram = cls(Limits(*(int(value) for value in state["limits"])))
-        pixels, positives = np.asarray(state["pixels"]), np.asarray(state["positives"])
-        counts = np.zeros((4, len(pixels)), np.int64)
-        counts[_PIXELS] = pixels
-        counts[_POSITIVES:, np.asarray(state["positive"])] = positives
-        histogram._add_occupied(int(state["shift"]), np.asarray(state["keys"]), counts)
+        packed = _Packed(*(np.asarray(state[name]) for name in _Packed._fields))
+        histogram._add_occupied(int(state["shift"]), packed.keys, packed.counts())
         histogram.add(*(np.asarray(state[f"waiting_{name}"]) for name in _WAITING))
         return histogram
 
@@ -151,6 +169,9 @@ class ScoreHistogram:
         return keys, counts
 
     def _bin_waiting(self) -> None:
+        if not self._waiting_pixels:
+            return
+        self._unpack()
         for keys, anomalous_keys, areas in zip(*self._waiting.values(), strict=True):
             for start in range(0, keys.size, _BLOCK):
                 index = self._index(keys[start : start + _BLOCK])
@@ -163,15 +184,34 @@ class ScoreHistogram:
 
     def _occupied(self) -> tuple[UInt32[np.ndarray, " n"], Int[np.ndarray, "4 n"]]:
         """The lowest key and the counts of each bin that holds something, ascending."""
+        if self._packed is not None:
+            return self._packed.keys, self._packed.counts()
         order = np.argsort(self._pages)
         counts = self._counts[:, 1 + order].reshape(4, -1)
         used = np.flatnonzero(counts[_PIXELS])
         bins = (self._pages[order, None] * _PAGE + np.arange(_PAGE)).ravel()[used]
         return (bins << self._shift).astype(np.uint32), counts[:, used]
 
+    def _pack(self) -> _Packed:
+        keys, counts = self._occupied()
+        pixels = counts[_PIXELS]
+        positive = np.flatnonzero(counts[_POSITIVES])
+        return _Packed(
+            keys,
+            pixels.astype(np.min_scalar_type(pixels.max(initial=0))),
+            positive.astype(np.uint32),
+            counts[_POSITIVES:, positive],
+        )
+
+    def _unpack(self) -> None:
+        packed, self._packed = self._packed, None
+        if packed is not None:
+            self._add_occupied(self._shift, packed.keys, packed.counts())
+
     def _add_occupied(
         self, shift: int, keys: UInt32[np.ndarray, " n"], counts: Int[np.ndarray, "4 n"]
     ) -> None:
+        self._unpack()
         self._coarsen(shift)
         index = self._index(keys)
         for row, added in zip(self._counts.reshape(4, -1), counts, strict=True):

@@ -197,6 +197,11 @@ class StreamingMetrics:
         for name, metrics in other._types.items():
             self._type(name).merge(metrics)
 
+    def compact(self) -> None:
+        """Takes less memory until more pixels are added; results stay the same."""
+        for metrics in (self, *self._types.values()):
+            metrics._histogram.compact()
+
     def result(self) -> dict[str, Any]:
         """All of `METRICS` as fractions, the thresholds of both F1-max, and "reasons": a table of
         metric -> why it is None.

@@ -104,6 +104,10 @@ class Collector:
                 )
             except (ImageError, MetricsError) as error:
                 self.failures[record["name"]] = str(error)
+        # Data sets come category by category: those not in this batch are likely complete.
+        present = {record["category"] for record in batch.records}
+        for category in self.metrics.keys() - present:
+            self.metrics[category].compact()
 
     def _add_photo(
         self,
