@@ -4,8 +4,10 @@ python -m zsas_jax.ablations --config configs/ablations_tiny.py
 """
 
 from zsas_jax.ablations import Ablations, Study, Variant
+from zsas_jax.data.synthetic.disturbed import DISTURBANCES
 from zsas_jax.training.config import DataConfig, OptimizerConfig, TrainConfig, UmciTaskConfig
 
+CASCADE = {"method": "cascade"}
 MMR = {"method": "clipsam"}
 RULES = (
     "least_similar_in_ring",
@@ -74,6 +76,14 @@ CONFIG = Ablations(
             tuple(
                 Variant(name, {"method": "cascade", "cps_stages": stages})
                 for stages, name in enumerate(("1", "1 and 2", "1, 2 and 3"), 1)
+            ),
+        ),
+        Study(
+            "robustness",
+            "The same pictures from a worse or another camera (noise: 10 of 255; JPEG: quality 50)",
+            (
+                Variant("as they are", CASCADE),
+                *(Variant(how, CASCADE, photos=how) for how in DISTURBANCES),
             ),
         ),
     ),

@@ -26,7 +26,7 @@ def _config(*variants, data=None):
 def test_the_config_of_the_papers_tables_is_valid_and_names_every_rule():
     config = load_config_file(ROOT / "configs/ablations_tiny.py", Ablations)
     rows = {study.name: study.variants for study in config.studies}
-    assert list(rows) == ["methods", "umci", "sizes", "negatives", "stages"]
+    assert list(rows) == ["methods", "umci", "sizes", "negatives", "stages", "robustness"]
     for variants in rows.values():
         assert len({variant.name for variant in variants}) == len(variants)
         for variant in variants:
@@ -42,6 +42,7 @@ def test_the_config_of_the_papers_tables_is_valid_and_names_every_rule():
     [
         (Variant("a", {"regoins": 2}), r"pipeline of variant 'a' has 'regoins'.*regions"),
         (Variant("a", {"regions": 0}), r"pipeline.regions is 0"),
+        (Variant("a", photos="gray"), r"photos of variant 'a' is 'gray'.*grey"),
         (Variant("a", umci={"hidden": 2}), r"umci of variant 'a' has 'hidden'.*hidden_dim"),
     ],
 )

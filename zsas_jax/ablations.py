@@ -45,6 +45,8 @@ class Variant:
     umci: Mapping[str, Any] | None = None
     """Fields of UmciConfig that differ from the checkpoint's; the UMCI is then trained anew, also
     where none differs. None takes the checkpoint's own."""
+    photos: str = ""
+    """How the pictures are changed, a name of `zsas_jax.data.synthetic.disturbed`; empty: not."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +141,7 @@ def evaluate_variant(
 ) -> list[dict[str, float | None]]:
     """Its metrics, mean over classes, for each seed."""
     from zsas_jax.data.synthetic import SyntheticSource
+    from zsas_jax.data.synthetic.disturbed import DisturbedSource
     from zsas_jax.evaluation import evaluate
     from zsas_jax.metrics import MetricOptions
     from zsas_jax.weights.checkpoint import checkpoint_path, load, read_config, sha256
@@ -152,6 +155,8 @@ def evaluate_variant(
     bundle, found = None, []
     for seed in args.seeds:
         source = SyntheticSource(split="eval", seed=seed, per_class=args.per_class)
+        if variant.photos:
+            source = DisturbedSource(source, variant.photos)
         bundle = bundle or load(checkpoint)
         result = evaluate(
             bundle,
@@ -163,8 +168,12 @@ def evaluate_variant(
             metric_options=MetricOptions(boundary_threshold=pipeline.mask_threshold),
             overlays_per_category=0,
             strips_per_category=0,
-            fingerprint=f"{sha256(checkpoint / 'manifest.json')} {args.per_class}",
-            details={"checkpoint": str(checkpoint), "per_class": args.per_class},
+            fingerprint=f"{sha256(checkpoint / 'manifest.json')} {args.per_class}{variant.photos}",
+            details={
+                "checkpoint": str(checkpoint),
+                "per_class": args.per_class,
+                "photos": variant.photos,
+            },
         )
         found.append({name: result.metrics["mean"][name] for name in METRICS})
     return found
@@ -224,8 +233,12 @@ def table(found: Mapping[str, Sequence[Mapping[str, float | None]]]) -> str:
 def _settings(config: Ablations, variant: Variant) -> Any:
     """The sizes of a variant's UMCI, after a look at the names of all its settings."""
     from zsas_jax.config import PipelineConfig
+    from zsas_jax.data.synthetic.disturbed import DISTURBANCES
     from zsas_jax.weights.checkpoint import read_config
 
+    if variant.photos and variant.photos not in DISTURBANCES:
+        where = f"photos of variant {variant.name!r} is {variant.photos!r}"
+        raise ConfigError(where + suggestion(variant.photos, list(DISTURBANCES)))
     stored = read_config(config.checkpoint)
     if stored.umci is None:
         raise ConfigError(f"checkpoint {config.checkpoint!r} has no UMCI: expected one with all")
@@ -253,7 +266,9 @@ def _chosen(studies: Sequence[Study], names: Sequence[str]) -> list[Study]:
 def _slug(variant: Variant) -> str:
     """A folder's name: equal variants of several studies are computed once."""
     own = [] if variant.umci is None else [_flat({"umci": "own", **variant.umci})]
-    return "-".join([*own, *([_flat(variant.pipeline)] if variant.pipeline else [])]) or "as_is"
+    photos = {"photos": variant.photos} if variant.photos else {}
+    changes = {**variant.pipeline, **photos}
+    return "-".join([*own, *([_flat(changes)] if changes else [])]) or "as_is"
 
 
 def _flat(settings: Mapping[str, Any]) -> str:

@@ -159,10 +159,12 @@ def test_stretched_crops_change_the_aspect_and_nothing_else():
         return np.array(found)
 
     square, stretched = aspects(1.0), aspects(3.0)
-    assert len(square) > 20 and len(stretched) > 20
+    assert len(square) > 20
+    assert len(stretched) > 20
     assert (abs(np.log(square)) < 0.15).all()
     # The larger side cannot exceed the picture, so that a ratio of 3 gives less here.
-    assert np.log(stretched).max() > 0.35 and np.log(stretched).min() < -0.35
+    assert np.log(stretched).max() > 0.35
+    assert np.log(stretched).min() < -0.35
     with pytest.raises(ConfigError, match="stretch"):
         DataConfig(stretch=0.5)
 
