@@ -122,24 +122,10 @@ def distortion(scene: Scene, rng, size, severity) -> Drawn:
         push *= (0.32 + 0.4 * severity) / np.linalg.norm(push)
         su, sv = st.u + fall * np.float32(push[0]), st.v + fall * np.float32(push[1])
     columns, rows = (x + su * size / 2) * s.size - 0.5, (y + sv * size / 2) * s.size - 0.5
-    moved = resample(scene.rgb, rows, columns)
+    moved = noise.resample(scene.rgb, rows, columns)
     rgb = scene.rgb.copy()
     rgb[st.window] += scene.solid[st.window][..., None] * (moved - rgb[st.window])
     return rgb, changed(scene.rgb, rgb, size * s.size * 0.04)
-
-
-def resample(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Bilinear values of [H, W, C] at fractional pixel positions, clamped at the border."""
-    height, width = picture.shape[:2]
-    rows = np.clip(rows, 0, height - 1.001).astype(np.float32)
-    columns = np.clip(columns, 0, width - 1.001).astype(np.float32)
-    top, left = rows.astype(np.int32), columns.astype(np.int32)
-    a = (rows - top).astype(np.float32)[..., None]
-    b = (columns - left).astype(np.float32)[..., None]
-    flat, index = picture.reshape(-1, picture.shape[-1]), top * width + left
-    upper = flat[index] * (1 - b) + flat[index + 1] * b
-    lower = flat[index + width] * (1 - b) + flat[index + width + 1] * b
-    return upper * (1 - a) + lower * a
 
 
 def displaced_part(scene: Scene, rng, size, severity) -> Drawn:
@@ -162,7 +148,7 @@ def displaced_part(scene: Scene, rng, size, severity) -> Drawn:
     u = np.arange(width + 2 * margin, dtype=np.float32)[None, :] - (width / 2 + margin) - move[1]
     rows = v * np.cos(turn) + u * np.sin(turn) + height / 2 + margin
     columns = u * np.cos(turn) - v * np.sin(turn) + width / 2 + margin
-    moved = resample(layer, rows, columns)
+    moved = noise.resample(layer, rows, columns)
     window, inner = [], []
     for axis, length in enumerate(rgb.shape[:2]):
         start = part.window[axis].start - margin

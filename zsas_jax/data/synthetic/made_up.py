@@ -37,37 +37,81 @@ def part(s: Studio) -> Scene:
 
 
 def flaw(scene: Scene, rng, size, severity) -> Drawn:
-    """Any local irregularity: other stuff, a piece from elsewhere, a change of tone or detail."""
-    s = scene.studio
+    """Any local irregularity: other stuff, a piece from elsewhere, a slipped pattern, a change of
+    tone or of detail; round, long or only an outline.
+    """
     x, y = scene.spot(rng)
-    angle, aspect = rng.random() * np.pi, float(0.08 ** (rng.random() ** 2))
-    wide = float(np.clip(max(size, 0.02 / aspect), 0.03, 0.5))
-    cover, radius = blob(scene, rng, x, y, wide, 1.2 * rng.random(), aspect, angle)
-    if rng.random() < 0.2:  # Only its outline.
-        cover = cover * noise.ease((radius - 1 + (0.2 + 0.4 * rng.random())) * 8)
-    change = sign_of(scene, rng, x, y) * strength(scene, x, y, wide, severity)
-    kind = rng.integers(5)
-    if kind == 0:  # Other stuff.
-        rough = noise.sheet(rng, s.size, *np.exp(rng.uniform(np.log(6), np.log(200), 2)))
+    cover, radius, wide = _place(scene, rng, x, y, size)
+    change = np.float32(sign_of(scene, rng, x, y) * strength(scene, x, y, wide, severity))
+    opacity = 0.55 + 0.45 * severity
+    kind = rng.integers(7)
+    if kind == 0 or (kind <= 3 and not _has_order(scene)):  # Other stuff.
+        rough = noise.sheet(rng, scene.studio.size, *np.exp(rng.uniform(*np.log([6, 200]), 2)))
         tint = rng.uniform(0.1, 0.9, 3) if rng.random() < 0.5 else np.full(3, rng.random())
         other = tint.astype(np.float32) + np.float32(rng.uniform(0.02, 0.2)) * rough[..., None]
     elif kind == 1:  # A piece from elsewhere, turned or mirrored.
-        other = np.roll(scene.rgb, tuple(rng.integers(s.size // 8, s.size * 7 // 8, 2)), (0, 1))
+        side = scene.studio.size
+        other = np.roll(scene.rgb, tuple(rng.integers(side // 8, side * 7 // 8, 2)), (0, 1))
         other = np.rot90(other, int(rng.integers(1, 4)))
         other = other if rng.random() < 0.5 else other[:, ::-1]
-        other = other + np.float32(change * rng.choice([0.0, 0.4]))
-    elif kind == 2:  # Detail lost or exaggerated.
-        smooth = ndimage.uniform_filter(scene.rgb, s.size // 24, axes=(0, 1))
+        other = other + change * np.float32(rng.choice([0.0, 0.4]))
+    elif kind <= 3:  # The pattern slipped, turned or at another scale.
+        other, opacity = _slipped(scene, rng, x, y), 1.0
+    elif kind == 4:  # Detail lost or exaggerated.
+        smooth = ndimage.uniform_filter(scene.rgb, scene.studio.size // 24, axes=(0, 1))
         other = smooth + np.float32(rng.choice([0.1, 2.2])) * (scene.rgb - smooth)
-        other = other + np.float32(0.5 * change)
-    elif kind == 3:  # One or two tones.
-        other = scene.rgb + np.float32(change)
+        other = other + np.float32(0.5) * change
+    elif kind == 5:  # One or two tones.
+        other = scene.rgb + change
         if rng.random() < 0.5:
-            other = other - np.float32(change) * noise.ease((0.8 - radius) * 5)[..., None] * 1.6
+            other = other - change * noise.ease((0.8 - radius) * 5)[..., None] * np.float32(1.6)
     else:  # A filter of another colour.
         colour = 0.35 + 0.65 * rng.random(3)
-        other = scene.rgb * (colour / colour.max()).astype(np.float32) + np.float32(0.5 * change)
-    return blend(scene, cover, other.astype(np.float32), 0.55 + 0.45 * severity)
+        other = scene.rgb * (colour / colour.max()).astype(np.float32) + np.float32(0.5) * change
+    return blend(scene, cover, other.astype(np.float32), opacity)
+
+
+def _place(scene: Scene, rng, x, y, size) -> tuple[np.ndarray, np.ndarray, float]:
+    """Cover of a flaw, its normalised radius and its length, as a fraction of the side."""
+    angle, aspect = rng.random() * np.pi, float(0.08 ** (rng.random() ** 2))
+    wide = float(np.clip(max(size, 0.02 / aspect), 0.03, 0.5))
+    if rng.random() < 0.15:  # A streak that may leave the picture.
+        wide, aspect = (
+            float(rng.uniform(0.6, 1.8)),
+            float(np.exp(rng.uniform(*np.log([0.03, 0.3])))),
+        )
+    cover, radius = blob(scene, rng, x, y, wide, 1.2 * rng.random(), aspect, angle)
+    if rng.random() < 0.15:
+        cover = cover * noise.ease((radius - 1 + (0.2 + 0.4 * rng.random())) * 8)
+    return cover, radius, wide
+
+
+def _has_order(scene: Scene) -> bool:
+    """Whether a slip would show: in speckle and grain without a pattern, nobody can see one."""
+    if scene.is_object:
+        return True
+    grey = noise.brightness(scene.rgb[::2, ::2])
+    n = len(grey)
+    fade = np.hanning(n)
+    power = np.abs(np.fft.rfft2((grey - grey.mean()) * fade * fade[:, None])) ** 2
+    cycles = np.hypot(np.fft.fftfreq(n)[:, None], np.fft.rfftfreq(n)[None]) * n
+    # Of patterns, a few frequencies hold most of the power; clouds are not counted.
+    power = np.sort(power[cycles >= 4])
+    return bool(power[-60:].sum() > 0.3 * power.sum())
+
+
+def _slipped(scene: Scene, rng, x, y) -> np.ndarray:
+    """The scene as if shifted a little, turned or scaled about a place."""
+    n = scene.studio.size
+    rows, columns = np.mgrid[:n, :n].astype(np.float32)
+    if rng.random() < 0.5:
+        move = rng.standard_normal(2)
+        move *= n * np.exp(rng.uniform(*np.log([0.01, 0.08]))) / np.linalg.norm(move)
+        return noise.resample(scene.rgb, rows + move[0], columns + move[1])
+    turn, scale = rng.uniform(-1, 1) * np.pi / 3, np.exp(rng.uniform(-0.5, 0.5))
+    dy, dx = (rows - y * n) * scale, (columns - x * n) * scale
+    c, q = np.cos(turn), np.sin(turn)
+    return noise.resample(scene.rgb, y * n + c * dy + q * dx, x * n + c * dx - q * dy)
 
 
 def _stuff(s: Studio, calm: Number = 0.0) -> np.ndarray:

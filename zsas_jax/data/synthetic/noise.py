@@ -135,6 +135,20 @@ def relief(height: np.ndarray, azimuth: Number, pixels_per_unit: Number) -> np.n
     return -(gx * np.float32(np.cos(azimuth)) + gy * np.float32(np.sin(azimuth))) * scale
 
 
+def resample(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Bilinear values of [H, W, C] at fractional pixel positions, clamped at the border."""
+    height, width = picture.shape[:2]
+    rows = np.clip(rows, 0, height - 1.001).astype(np.float32)
+    columns = np.clip(columns, 0, width - 1.001).astype(np.float32)
+    top, left = rows.astype(np.int32), columns.astype(np.int32)
+    a = (rows - top).astype(np.float32)[..., None]
+    b = (columns - left).astype(np.float32)[..., None]
+    flat, index = picture.reshape(-1, picture.shape[-1]), top * width + left
+    upper = flat[index] * (1 - b) + flat[index + 1] * b
+    lower = flat[index + width] * (1 - b) + flat[index + width + 1] * b
+    return upper * (1 - a) + lower * a
+
+
 _THIRDS = np.full(3, 1 / 3, np.float32)
 
 
