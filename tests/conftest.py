@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import gc
 import pathlib
 
 import pytest
@@ -22,3 +23,17 @@ def samples() -> pathlib.Path:
     if not folder.is_dir():
         pytest.skip("the real sample photos are not on this machine")
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def bounded_programs():
+    """Gives compiled programs back before the process has as many memory maps as Linux allows
+    (65,530): the whole suite in one process reaches that, and LLVM then crashes.
+    """
+    yield
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
+        import jax
+
+        jax.clear_caches()
+        gc.collect()
