@@ -8,7 +8,7 @@ from zsas_jax.training.config import ClipTaskConfig, DataConfig, OptimizerConfig
 
 CONFIG = TrainConfig(
     task="clip",
-    steps=900,
+    steps=2400,
     batch_size=8,
     init=("runs/clip_tiny/model",),
     clip_task=ClipTaskConfig(view_size=192, auxiliary_weight=4.0),

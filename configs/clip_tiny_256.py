@@ -8,7 +8,7 @@ from zsas_jax.training.config import ClipTaskConfig, DataConfig, OptimizerConfig
 
 CONFIG = TrainConfig(
     task="clip",
-    steps=520,
+    steps=1240,
     batch_size=8,
     init=("runs/clip_tiny_192/model",),
     clip_task=ClipTaskConfig(view_size=256, auxiliary_weight=4.0),

@@ -7,7 +7,7 @@ from zsas_jax.training.config import DataConfig, OptimizerConfig, SamTaskConfig,
 
 CONFIG = TrainConfig(
     task="sam",
-    steps=2500,
+    steps=4000,
     batch_size=8,
     init=("runs/sam_tiny/model",),
     data=DataConfig(stretch=2.0, crop_min=0.4, full_picture=0.5, foreign_patch=0.15),

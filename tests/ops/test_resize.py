@@ -56,6 +56,7 @@ def noise(seed, height, width, binary=False):
 @hypothesis.example((1, 1), (OUT, OUT), 0, False)
 @hypothesis.example((CANVAS, CANVAS), (1, 1), 0, False)
 @hypothesis.example((63, 31), (17, 47), 0, True)
+@hypothesis.example((2, 24), (9, 20), 0, True)  # Ties in both passes.
 def test_equals_pillow_for_any_size(filter, size, out_size, seed, binary):
     image = noise(seed, *size, binary)
     other = noise(seed + 1, 20, 30)
@@ -64,7 +65,10 @@ def test_equals_pillow_for_any_size(filter, size, out_size, seed, binary):
     result = np.asarray(resize_jitted(canvas, sizes, out_sizes, (OUT, OUT), filter))
     for index, (photo, (height, width)) in enumerate(zip([image, other], out_sizes, strict=True)):
         expected = pillow(photo, (height, width), filter)
-        assert np.abs(result[index, :height, :width] - expected).max() <= 1
+        difference = np.abs(result[index, :height, :width] - expected)
+        # Where sums lie on a tie in both passes, one level and another one can add up.
+        assert difference.max() <= 2
+        assert (difference > 1).sum() <= 1 + 0.002 * difference.size
         assert (result[index, height:] == 0).all()
         assert (result[index, :, width:] == 0).all()
     assert (result == np.round(result)).all()
