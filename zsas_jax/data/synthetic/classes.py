@@ -29,30 +29,10 @@ class ClassSpec(NamedTuple):
     weight: int = 1  # how often the class is drawn for training, relative to the others
 
 
-HARD = (
-    "scratch",
-    "crack",
-    "hole",
-    "stain",
-    "chip",
-    "dent",
-    "discoloration",
-    "wear",
-    "glue",
-    "flaw",
-)
+COMMON = ("scratch", "crack", "hole", "stain", "chip", "dent", "discoloration", "flaw")
+HARD = (*COMMON, "wear", "glue")
 SOFT = ("hole", "stain", "discoloration", "fray", "wear", "fold", "glue", "rough_patch", "flaw")
-SMALL = (
-    "scratch",
-    "crack",
-    "hole",
-    "stain",
-    "chip",
-    "dent",
-    "discoloration",
-    "rough_patch",
-    "flaw",
-)
+SMALL = (*COMMON, "rough_patch")
 PARTED = (*SMALL, "missing_part")
 
 TRAIN = {
@@ -95,9 +75,9 @@ TRAIN = {
     "button": ClassSpec(objects_assembled.button, PARTED, 0.1, 0.05),
     "bracket": ClassSpec(objects_assembled.bracket, PARTED, 0.3, 0.05),
     "material": ClassSpec(
-        made_up.material, (*HARD, "fray", "fold", "rough_patch", "flaw"), 0.2, marked=0.2, weight=10
+        made_up.material, (*HARD, "fray", "fold", "rough_patch"), 0.2, marked=0.2, weight=10
     ),
-    "part": ClassSpec(made_up.part, (*PARTED, "wear", "glue", "flaw"), 0.2, 0.1, weight=6),
+    "part": ClassSpec(made_up.part, (*PARTED, "wear", "glue"), 0.2, 0.1, weight=6),
 }
 
 FLAT = ("blowholes", "cut", "contamination", "uneven_band", "corrosion")

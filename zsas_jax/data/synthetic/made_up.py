@@ -51,7 +51,8 @@ def flaw(scene: Scene, rng, size, severity) -> Drawn:
         other = tint.astype(np.float32) + np.float32(rng.uniform(0.02, 0.2)) * rough[..., None]
     elif kind == 1:  # A piece from elsewhere, turned or mirrored.
         side = scene.studio.size
-        other = np.roll(scene.rgb, tuple(rng.integers(side // 8, side * 7 // 8, 2)), (0, 1))
+        down, right = (rng.uniform(1 / 8, 7 / 8, 2) * side).astype(int)
+        other = np.roll(scene.rgb, (down, right), (0, 1))
         other = np.rot90(other, int(rng.integers(1, 4)))
         other = other if rng.random() < 0.5 else other[:, ::-1]
         other = other + change * np.float32(rng.choice([0.0, 0.4]))
@@ -76,10 +77,8 @@ def _place(scene: Scene, rng, x, y, size) -> tuple[np.ndarray, np.ndarray, float
     angle, aspect = rng.random() * np.pi, float(0.08 ** (rng.random() ** 2))
     wide = float(np.clip(max(size, 0.02 / aspect), 0.03, 0.5))
     if rng.random() < 0.15:  # A streak that may leave the picture.
-        wide, aspect = (
-            float(rng.uniform(0.6, 1.8)),
-            float(np.exp(rng.uniform(*np.log([0.03, 0.3])))),
-        )
+        wide = float(rng.uniform(0.6, 1.8))
+        aspect = float(np.exp(rng.uniform(*np.log([0.03, 0.3]))))
     cover, radius = blob(scene, rng, x, y, wide, 1.2 * rng.random(), aspect, angle)
     if rng.random() < 0.15:
         cover = cover * noise.ease((radius - 1 + (0.2 + 0.4 * rng.random())) * 8)
@@ -90,7 +89,8 @@ def _has_order(scene: Scene) -> bool:
     """Whether a slip would show: in speckle and grain without a pattern, nobody can see one."""
     if scene.is_object:
         return True
-    grey = noise.brightness(scene.rgb[::2, ::2])
+    step = max(1, scene.studio.size // 128)
+    grey = noise.brightness(scene.rgb[::step, ::step])
     n = len(grey)
     fade = np.hanning(n)
     power = np.abs(np.fft.rfft2((grey - grey.mean()) * fade * fade[:, None])) ** 2
