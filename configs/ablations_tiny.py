@@ -68,13 +68,13 @@ CONFIG = Ablations(
         Study(
             "negatives",
             "PPG: which pixels become negative points",
-            tuple(Variant(rule, {"method": "cascade", "negative_rule": rule}) for rule in RULES),
+            tuple(Variant(rule, {**CASCADE, "negative_rule": rule}) for rule in RULES),
         ),
         Study(
             "stages",
             "CPS: stages of the cascade",
             tuple(
-                Variant(name, {"method": "cascade", "cps_stages": stages})
+                Variant(name, {**CASCADE, "cps_stages": stages})
                 for stages, name in enumerate(("1", "1 and 2", "1, 2 and 3"), 1)
             ),
         ),

@@ -66,9 +66,11 @@ def test_equals_pillow_for_any_size(filter, size, out_size, seed, binary):
     for index, (photo, (height, width)) in enumerate(zip([image, other], out_sizes, strict=True)):
         expected = pillow(photo, (height, width), filter)
         difference = np.abs(result[index, :height, :width] - expected)
-        # Where sums lie on a tie in both passes, one level and another one can add up.
+        # Where sums lie on a tie in both passes, one level and another one can add up: seen in
+        # black and white pictures alone, and with the cubic kernel's negative taps.
+        ties = 1 + 0.002 * difference.size if binary and filter == "bicubic" else 0
+        assert (difference > 1).sum() <= ties
         assert difference.max() <= 2
-        assert (difference > 1).sum() <= 1 + 0.002 * difference.size
         assert (result[index, height:] == 0).all()
         assert (result[index, :, width:] == 0).all()
     assert (result == np.round(result)).all()

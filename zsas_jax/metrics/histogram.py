@@ -129,14 +129,12 @@ class ScoreHistogram:
             for name, kind in _WAITING.items()
         }
         packed = self._packed or self._pack()
-        return (
-            waiting
-            | packed._asdict()
-            | {
-                "limits": np.array(self.limits),
-                "shift": np.array(self._shift),
-            }
-        )
+        return {
+            **waiting,
+            **packed._asdict(),
+            "limits": np.array(self.limits),
+            "shift": np.array(self._shift),
+        }
 
     def compact(self) -> None:
         """Gives back the memory of empty bins; the next scores that are binned take it again."""

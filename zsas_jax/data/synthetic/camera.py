@@ -20,6 +20,11 @@ def _homography(source: np.ndarray) -> tuple[float, ...]:
     return tuple(np.linalg.solve(np.array(rows), np.array(values)))
 
 
+def mostly_covered(values: np.ndarray) -> np.ndarray:
+    """Pixels of a cover (uint8) of more than half; of what is thinner everywhere, the thickest."""
+    return values > min(127, int(values.max()) - 1)
+
+
 class Camera:
     """One photo's way of being taken; the same for the picture with and without its defect."""
 
@@ -154,8 +159,7 @@ class Camera:
         image = self.view(Image.fromarray((np.clip(cover, 0, 1) * 255 + 0.5).astype(np.uint8)))
         if image.size[0] != self.size:
             image = image.resize((self.size, self.size), Image.Resampling.BOX)
-        values = np.asarray(image)
-        return values > min(127, int(values.max()) - 1)
+        return mostly_covered(np.asarray(image))
 
     def labels(self, ids: np.ndarray) -> np.ndarray:
         """An id map int32 [canvas, canvas] seen in the photo, [size, size]."""

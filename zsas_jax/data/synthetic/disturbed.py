@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from zsas_jax.data.synthetic.camera import mostly_covered
 from zsas_jax.data.synthetic.source import SyntheticSource
 
 NOISE = 10  # standard deviation of "noise", of 255
@@ -68,6 +69,5 @@ class DisturbedSource:
         if picture.size != mask.shape[::-1]:
             covers = Image.fromarray(mask.astype(np.uint8) * 255)
             values = np.asarray(covers.resize(picture.size, Image.Resampling.BOX))
-            # More than half of a pixel; of what is thinner everywhere, the thickest.
-            mask = values > min(127, int(values.max()) - 1) if mask.any() else values > 0
+            mask = mostly_covered(values) if mask.any() else values > 0
         return record | {"image": np.asarray(picture.convert("RGB")), "mask": mask}
