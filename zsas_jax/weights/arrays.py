@@ -1,26 +1,61 @@
-"""The parameters of a checkpoint directory on disk, by Orbax, in little memory beside their own."""
+"""The parameters of a checkpoint directory on disk, in little memory beside their own.
 
-import contextlib
-import ctypes
+Orbax writes them. They are read with TensorStore, which Orbax writes with, out of mapped files
+straight into the memory they stay in; Orbax's restore copies three times: from the file into a
+buffer, from there into an array, and from there to the device.
+"""
+
+import collections
+import dataclasses
 import math
+import mmap
+import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
+import jax.numpy as jnp
+import numpy as np
+import tensorstore
 from flax import nnx
 
 from zsas_jax.errors import CheckpointError
 from zsas_jax.model import Model
 
-# Orbax holds this much beside the arrays themselves while it writes and while it reads, GB.
-SAVE_GB, RESTORE_GB = 0.15, 0.4
+# Orbax holds this much beside the arrays themselves while it writes, GB.
+SAVE_GB = 0.15
+# Arrays that are read at the same time: as many files' pages are resident beside the arrays.
+READ_AT_ONCE = 4
+# Nobody writes meanwhile, and an array whose data is gone is an error.
+_TRUSTED = {
+    "recheck_cached_metadata": False,
+    "recheck_cached_data": False,
+    "fill_missing_data_reads": False,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What an array becomes: its shape, dtype (None: the stored one) and place."""
+
+    shape: tuple[int, ...]
+    dtype: jax.typing.DTypeLike | None
+    sharding: jax.sharding.Sharding
 
 
 def save_arrays(directory: pathlib.Path, arrays: Any) -> None:
     """Writes a tree of JAX arrays into a new directory."""
+    # Slow to import, and reading does not need it.
+    import orbax.checkpoint as ocp
+
     largest = max((leaf.nbytes for leaf in jax.tree.leaves(arrays)), default=0)
+    handler = ocp.PyTreeCheckpointHandler(
+        save_concurrent_gb=max(SAVE_GB, 1.1 * largest / 1e9),  # pyright: ignore[reportArgumentType]
+        use_ocdbt=True,
+        use_zarr3=False,
+        use_compression=False,  # trained weights are noise: it costs time and saves nothing
+    )
     # Of several processes only the one that calls this writes; the others are not waited for.
     process = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(
@@ -28,73 +63,43 @@ def save_arrays(directory: pathlib.Path, arrays: Any) -> None:
         active_processes={process},
         barrier_sync_key_prefix=f"process{process}",
     )
-    with ocp.Checkpointer(_handler(largest), multiprocessing_options=alone) as checkpointer:
+    with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
         checkpointer.save(directory, args=ocp.args.PyTreeSave(arrays))
     # Orbax notes the absolute path here, which would tell where the checkpoint was made.
     for mark in directory.rglob("commit_success.txt"):
         mark.write_text("complete\n")
 
 
-def _handler(largest: int = 0) -> ocp.PyTreeCheckpointHandler:
-    """Reads and writes with little memory of its own, at least the `largest` array (bytes)."""
-    least = 1.1 * largest / 1e9
-    return ocp.PyTreeCheckpointHandler(
-        save_concurrent_gb=max(SAVE_GB, least),  # pyright: ignore[reportArgumentType]
-        restore_concurrent_gb=max(RESTORE_GB, least),  # pyright: ignore[reportArgumentType]
-        use_compression=False,  # trained weights are noise: it costs time and saves nothing
-    )
-
-
-@contextlib.contextmanager
-def _buffers_given_back() -> Iterator[None]:
-    """Freed buffers of a megabyte or more go back to the system at once (glibc alone).
-
-    By default glibc keeps those of up to 32 MB, the size of a layer, in every thread's own heap:
-    a fifth of the weights at the end of a load. Afterwards that size applies again.
-    """
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        yield
-        return
-    mmap_threshold = -3  # M_MMAP_THRESHOLD of malloc.h
-    mallopt(mmap_threshold, 2**20)
-    try:
-        yield
-    finally:
-        mallopt(mmap_threshold, 2**25)
-
-
 def array_targets(state: nnx.State, dtype: Any, place: Any) -> nnx.State:
-    """What Orbax restores into: shape, sharding, and the dtype or None for the stored one."""
+    """The state with a `Target` for every array."""
+    return jax.tree.map(lambda leaf: Target(leaf.shape, dtype, place(leaf.shape)), state)
 
-    def target(leaf: Any) -> ocp.ArrayRestoreArgs:
-        return ocp.ArrayRestoreArgs(
-            restore_type=jax.Array,
-            dtype=dtype,
-            sharding=place(leaf.shape),
-            global_shape=leaf.shape,
-            strict=True,
+
+def stored_arrays(params: pathlib.Path) -> dict[str, tensorstore.TensorStore]:
+    """Name -> array (shape, dtype) of everything that `save_arrays` wrote; none is read yet.
+
+    Raises:
+        ValueError: damaged files.
+    """
+    context = tensorstore.Context(
+        {"file_io_mode": {"mode": "memmap"}, "cache_pool": {"total_bytes_limit": 10**8}}
+    )
+    database = {"driver": "ocdbt", "base": {"driver": "file", "path": f"{params.absolute()}/"}}
+    keys = tensorstore.KvStore.open(database, context=context).result().list().result()
+    opening = {
+        name: tensorstore.open(
+            {"driver": "zarr", "kvstore": {**database, "path": f"{name}/"}, **_TRUSTED},
+            open=True,
+            read=True,
+            context=context,
         )
-
-    return jax.tree.map(target, state)
-
-
-def stored_arrays(params: pathlib.Path) -> dict[str, Any]:
-    """Name -> Orbax's metadata (shape, dtype) of every stored array; nothing is read."""
-    with ocp.Checkpointer(_handler()) as checkpointer:
-        tree = checkpointer.metadata(params).item_metadata.tree  # pyright: ignore
-    return _by_name(tree)
-
-
-def _by_name(tree: Any) -> dict[str, Any]:
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {".".join(str(getattr(key, "key", key)) for key in path): leaf for path, leaf in leaves}
+        for name in sorted({key.decode().rpartition("/")[0] for key in keys})
+    }
+    return {name: array.result() for name, array in opening.items()}
 
 
 def restore_arrays(params: pathlib.Path, targets: Any, every: Model | None) -> Any:
-    """The stored arrays, after a look at their names and shapes: Orbax reads all at once, and
-    would report every array that was on its way when one does not fit.
+    """The tree of targets as arrays, after a look at all names and shapes.
 
     `every` is the whole stored model where `targets` are a part of it.
 
@@ -102,13 +107,12 @@ def restore_arrays(params: pathlib.Path, targets: Any, every: Model | None) -> A
         CheckpointError: other names or shapes, or damaged files.
     """
     described = f"{params} does not hold the parameters that its config.json describes"
+    wanted = _by_name(targets)
+    whole = wanted if every is None else _by_name(nnx.to_pure_dict(nnx.state(every)))
+    expected = {name: tuple(leaf.shape) for name, leaf in whole.items()}
     try:
-        found = {name: tuple(leaf.shape) for name, leaf in stored_arrays(params).items()}
-        if every is None:
-            expected = {name: leaf.global_shape for name, leaf in _by_name(targets).items()}
-        else:
-            whole = nnx.to_pure_dict(nnx.state(every))
-            expected = {name: leaf.shape for name, leaf in _by_name(whole).items()}
+        stored = stored_arrays(params)
+        found = {name: array.shape for name, array in stored.items()}
         different = [name for name in expected if found.get(name) != expected[name]]
         different += [name for name in found if name not in expected]
         if different:
@@ -117,14 +121,57 @@ def restore_arrays(params: pathlib.Path, targets: Any, every: Model | None) -> A
                 f"{described}: {len(different)} differ, first {name}, found "
                 f"{found.get(name)}, expected {expected.get(name)}"
             )
-        # 8 bytes an element: what is stored and what it becomes are at most float32.
-        largest = max((8 * math.prod(shape) for shape in expected.values()), default=0)
-        with _buffers_given_back(), ocp.Checkpointer(_handler(largest)) as checkpointer:
-            arguments = ocp.args.PyTreeRestore(
-                item=targets, restore_args=targets, partial_restore=every is not None
-            )
-            return checkpointer.restore(params, args=arguments)
-    except (ValueError, KeyError, OSError) as error:
+        arrays = _read(stored, wanted)
+    except ValueError as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{described}: {str(error).splitlines()[0][:200]}") from error
+    return jax.tree.unflatten(jax.tree.structure(targets), arrays)
+
+
+def _by_name(tree: Any) -> dict[str, Any]:
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {".".join(str(getattr(key, "key", key)) for key in path): leaf for path, leaf in leaves}
+
+
+def _read(
+    stored: Mapping[str, tensorstore.TensorStore], targets: Mapping[str, Target]
+) -> list[jax.Array]:
+    """The arrays in the order of the targets, some of them read at the same time."""
+    result: list[jax.Array] = []
+    under_way: collections.deque[Callable[[], jax.Array]] = collections.deque()
+    for name, target in targets.items():
+        if len(under_way) == READ_AT_ONCE:
+            result.append(under_way.popleft()())
+        under_way.append(_start(stored[name], target))
+    return result + [finish() for finish in under_way]
+
+
+def _start(array: tensorstore.TensorStore, target: Target) -> Callable[[], jax.Array]:
+    """Begins to read the parts of this process's devices; what it returns waits for the end."""
+    if target.dtype is not None:
+        array = tensorstore.cast(array, jnp.dtype(target.dtype))
+    parts: dict[str, tuple[np.ndarray, Any]] = {}
+    for index in target.sharding.addressable_devices_indices_map(target.shape).values():
+        if str(index) not in parts:
+            part = array[index][tensorstore.d[:].translate_to[0]]
+            memory = _memory(part.shape, array.dtype.numpy_dtype)
+            parts[str(index)] = (memory, tensorstore.array(memory).write(part))
+
+    def finish() -> jax.Array:
+        for _, writing in parts.values():
+            writing.result()
+        return jax.make_array_from_callback(
+            target.shape, target.sharding, lambda index: parts[str(index)][0]
+        )
+
+    return finish
+
+
+def _memory(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Memory that XLA takes over on CPUs without a copy: it begins with a page."""
+    size = math.prod(shape) * dtype.itemsize
+    # Private pages are had faster than shared ones, Python's default.
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}
+    pages = mmap.mmap(-1, max(size, 1), **private)
+    return np.frombuffer(pages, dtype, math.prod(shape)).reshape(shape)

@@ -95,14 +95,14 @@ def _describe_checkpoint(directory: pathlib.Path) -> Iterator[str]:
     writer = settings.get("zsas_jax", "an early version")
     files = read_manifest(directory)
     yield f"checkpoint {directory} of format {settings['format']}, written by zsas_jax {writer}"
-    arrays = stored_arrays(directory.absolute() / "params")
+    arrays = stored_arrays(directory / "params")
     for network in NETWORKS:
         sizes = getattr(config, network)
         own = [leaf for name, leaf in arrays.items() if name.startswith(network + ".")]
         if sizes is None:
             yield f"{network}: missing"
             continue
-        dtypes = ", ".join(sorted({str(leaf.dtype) for leaf in own}))
+        dtypes = ", ".join(sorted({leaf.dtype.name for leaf in own}))
         count = sum(int(np.prod(leaf.shape)) for leaf in own)
         yield f"{network}: {count / 1e6:.1f} million numbers, {len(own)} arrays, {dtypes}: {sizes}"
     if config.clip is not None:
