@@ -133,6 +133,25 @@ def test_gradients_of_blocks_equal_those_of_the_whole(monkeypatch):
             np.testing.assert_allclose(one, two, atol=1e-5)
 
 
+@pytest.mark.parametrize("batch", [(), (2,), (2, 3)])
+@pytest.mark.parametrize("scores", [8 * 21, 21 * 21])
+def test_backward_pass_of_long_plain_attention_equals_automatic_differentiation(
+    batch, scores, monkeypatch
+):
+    arguments = operands(batch=batch)[:3]
+    weights = np.random.default_rng(1).normal(size=(*batch, 21, 3, 5))
+
+    def loss(query, key, value):
+        return (weights * jnp.square(attention(query, key, value))).sum()
+
+    automatic = jax.grad(loss, argnums=range(3))(*arguments)
+    monkeypatch.setattr(attention_module, "GRADIENT_SCORES_AT_ONCE", scores)
+    written = jax.grad(loss, argnums=range(3))(*arguments)
+    for one, two in zip(automatic, written, strict=True):
+        assert np.abs(one).max() > 0.1
+        np.testing.assert_allclose(one, two, atol=1e-5)
+
+
 def test_long_sequences_never_hold_all_scores():
     shape = jax.ShapeDtypeStruct((1, 2048, 4, 16), jnp.float32)
     relative = jax.ShapeDtypeStruct((1, 4, 2048, 32), jnp.float32)

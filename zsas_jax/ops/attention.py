@@ -16,6 +16,9 @@ SCORES_AT_ONCE_ELSEWHERE = 2**26
 # From this many scores of one head on, the backward pass computes them again instead of keeping
 # them.
 RECOMPUTED_FROM_SCORES = 2**20
+# Scores of a piece of the backward pass of plain attention on CPUs; heads with fewer are left to
+# automatic differentiation.
+GRADIENT_SCORES_AT_ONCE = 2**18
 
 
 def attention(
@@ -79,10 +82,13 @@ def blocked_attention(
         for name, array in heads_first.items()
         if array is not None
     }
-    if jax.default_backend() in SCORES_AT_ONCE:
-        result = _leading_axes_first(operands, scale, SCORES_AT_ONCE[jax.default_backend()])
-    else:
+    scores_of_a_head = query.shape[-3] * key.shape[-3]
+    if jax.default_backend() not in SCORES_AT_ONCE:
         result = _queries_in_blocks(operands, scale, SCORES_AT_ONCE_ELSEWHERE)
+    elif len(operands) == 3 and scale == 1 and scores_of_a_head >= GRADIENT_SCORES_AT_ONCE:
+        result = _plain_attention(**operands)
+    else:
+        result = _leading_axes_first(operands, scale, SCORES_AT_ONCE[jax.default_backend()])
     return jnp.swapaxes(result, -3, -2)
 
 
@@ -186,3 +192,64 @@ def _queries_in_blocks(operands: dict[str, Array], scale: float, limit: int) -> 
         block = jax.checkpoint(block)
     result = jnp.moveaxis(jax.lax.map(block, mapped), 0, -3)
     return result.reshape(*result.shape[:-3], blocks * size, -1)[..., :queries, :]
+
+
+@jax.custom_vjp
+def _plain_attention(query: Array, key: Array, value: Array) -> Array:
+    """Without bias, mask and scale on a CPU, with a backward pass that fits its products.
+
+    Automatic differentiation transposes [q, k] arrays for the gradients of keys and values, which
+    takes longer than the products themselves.
+    """
+    operands = {"query": query, "key": key, "value": value}
+    return _leading_axes_first(operands, 1.0, SCORES_AT_ONCE["cpu"])
+
+
+def _plain_forward(query: Array, key: Array, value: Array) -> tuple[Array, tuple[Array, ...]]:
+    result = _plain_attention(query, key, value)
+    return result, (query, key, value, result)
+
+
+def _plain_backward(saved: tuple[Array, ...], gradient: Array) -> tuple[Array, Array, Array]:
+    queries, keys = saved[0].shape[-2], saved[1].shape[-2]
+    blocks = min(queries, math.ceil(queries * keys / GRADIENT_SCORES_AT_ONCE))
+    size = math.ceil(queries / blocks)
+
+    def split(array: Array) -> Array:
+        padding = ((0, blocks * size - queries), (0, 0))
+        return jnp.pad(array, padding).reshape(blocks, size, -1)
+
+    def one_head(operands: tuple[Array, ...]) -> tuple[Array, Array, Array]:
+        query, key, value, result, gradient = operands
+
+        def add_block(totals, block):
+            query, result, gradient = block
+            scores = query @ key.T
+            weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True))
+            # The softmax's denominator divides [q, e] instead of [q, k]; padded queries add nothing,
+            # as their gradient is 0.
+            gradient = gradient / weights.sum(axis=-1, keepdims=True)
+            along = jnp.sum(gradient * result, axis=-1, keepdims=True)
+            by_score = weights * (gradient @ value.T - along)
+            by_key, by_value = totals
+            # Channels first: the other order would transpose [q, k].
+            totals = (by_key + query.T @ by_score, by_value + gradient.T @ weights)
+            return totals, by_score @ key
+
+        zeros = jnp.zeros_like(key.T), jnp.zeros_like(value.T)
+        blocks = (split(query), split(result), split(gradient))
+        (by_key, by_value), by_query = jax.lax.scan(add_block, zeros, blocks)
+        return by_query.reshape(-1, query.shape[-1])[:queries], by_key, by_value
+
+    def heads(array: Array) -> Array:
+        return array.reshape(-1, *array.shape[-2:])
+
+    found = jax.lax.map(one_head, tuple(heads(array) for array in (*saved, gradient)))
+    by_query, by_key, by_value = found[0], *(jnp.swapaxes(array, 1, 2) for array in found[1:])
+    return tuple(
+        array.reshape(like.shape)
+        for array, like in zip((by_query, by_key, by_value), saved, strict=False)
+    )
+
+
+_plain_attention.defvjp(_plain_forward, _plain_backward)
