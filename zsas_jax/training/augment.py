@@ -54,10 +54,11 @@ def augment(
     smallest = 12 * (size / 256) ** 2
     defect = sample["defect"] if mask.sum() >= smallest else "good"
     if other is not None and rng.random() < config.foreign_patch:
-        image, patch = _paste(image, other, rng)
-        mask = np.maximum(mask, patch)
-        segments = np.where(patch > 0.5, np.uint8(255), segments)
-        defect = FOREIGN_PATCH
+        pasted, patch = _paste(image, other, segments > 0, rng)
+        if patch.sum() >= smallest:
+            image, mask = pasted, np.maximum(mask, patch)
+            segments = np.where(patch > 0.5, np.uint8(255), segments)
+            defect = FOREIGN_PATCH
     return {
         "image": _change_colours(image, rng, config.grey),
         "mask": mask,
@@ -68,15 +69,21 @@ def augment(
 
 
 def _paste(
-    image: np.ndarray, other: np.ndarray, rng: np.random.Generator
+    image: np.ndarray, other: np.ndarray, things: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """A blob of another picture, of a colour, or of changed brightness; and its mask.
 
-    Easy anomalies in great number: what does not belong to its surroundings, whatever it is.
+    Easy anomalies in great number: what does not belong to its surroundings, whatever it is. Where
+    there are `things` (bool [S, S]), the blob lies on them: beside them, it would look like one
+    more object on its ground, and teach that objects are anomalies.
     """
     size = image.shape[0]
     y, x = (np.mgrid[:size, :size] + 0.5) / size
-    dy, dx = y - rng.uniform(0.05, 0.95), x - rng.uniform(0.05, 0.95)
+    cy, cx = rng.uniform(0.05, 0.95, 2)
+    if things.any():
+        row, column = divmod(int(rng.choice(np.flatnonzero(things))), size)
+        cy, cx = (row + 0.5) / size, (column + 0.5) / size
+    dy, dx = y - cy, x - cx
     angle = np.arctan2(dy, dx)
     turn, stretch = rng.uniform(0, np.pi), np.exp(rng.uniform(0, 1.5))
     along = dx * np.cos(turn) + dy * np.sin(turn)
@@ -86,6 +93,7 @@ def _paste(
         rng.uniform(0, 0.3) * np.sin(k * angle + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 5)
     )
     inside = np.hypot(along, across) < radius * (1 + waves)
+    inside &= things if things.any() else True
     kind = rng.integers(3)
     if kind == 0:
         top, left = (

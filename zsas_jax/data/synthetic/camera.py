@@ -22,7 +22,7 @@ def _homography(source: np.ndarray) -> tuple[float, ...]:
 
 def mostly_covered(values: np.ndarray) -> np.ndarray:
     """Pixels of a cover (uint8) of more than half; of what is thinner everywhere, the thickest."""
-    return values > min(127, int(values.max()) - 1)
+    return values > max(0, min(127, int(values.max()) - 1))
 
 
 class Camera:

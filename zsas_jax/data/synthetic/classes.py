@@ -75,9 +75,9 @@ TRAIN = {
     "button": ClassSpec(objects_assembled.button, PARTED, 0.1, 0.05),
     "bracket": ClassSpec(objects_assembled.bracket, PARTED, 0.3, 0.05),
     "material": ClassSpec(
-        made_up.material, (*HARD, "fray", "fold", "rough_patch"), 0.2, marked=0.2, weight=10
+        made_up.material, (*HARD, "fray", "fold", "rough_patch"), 0.2, marked=0.2, weight=12
     ),
-    "part": ClassSpec(made_up.part, (*PARTED, "wear", "glue"), 0.2, 0.1, weight=6),
+    "part": ClassSpec(made_up.part, (*PARTED, "wear", "glue"), 0.2, 0.1, weight=16),
 }
 
 FLAT = ("blowholes", "cut", "contamination", "uneven_band", "corrosion")

@@ -69,5 +69,5 @@ class DisturbedSource:
         if picture.size != mask.shape[::-1]:
             covers = Image.fromarray(mask.astype(np.uint8) * 255)
             values = np.asarray(covers.resize(picture.size, Image.Resampling.BOX))
-            mask = mostly_covered(values) if mask.any() else values > 0
+            mask = mostly_covered(values)
         return record | {"image": np.asarray(picture.convert("RGB")), "mask": mask}

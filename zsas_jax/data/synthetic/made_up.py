@@ -4,6 +4,9 @@ Each picture draws a new kind of surface or object from an open family, so that 
 learns of "does not belong here" does not hang on the looks of a few classes.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 from scipy import ndimage
 
@@ -20,20 +23,89 @@ def material(s: Studio) -> Scene:
 
 
 def part(s: Studio) -> Scene:
-    """Objects of one random outline and material, with random features in a regular layout."""
-    scene = ground(s)
-    body, outline, features = _stuff(s, 0.4), _outline(s), _features(s)
-    bevel, gloss, free = s.between(0.03, 0.3), s.between(0.0, 0.5), s.chance(0.6)
+    """Objects of one random outline and material, with random features in a regular layout and
+    sometimes with limbs of other outlines and materials.
+    """
+    scene = Scene(s, _stuff(s, 0.6), is_object=True) if s.chance(0.35) else ground(s)
+    body, features, limbs = _piece(s, _stuff(s, 0.4)), _features(s), _limbs(s)
+    free, first = s.chance(0.6), s.chance(0.85)
+    size = 1 / max([1.0, *(0.5 * (1 + limb.extent) for limb in limbs)])
     for x, y, r in layout(s, 3):
-        st = scene.stamp(x, y, r, s.between(0, 2 * np.pi) if free else 0.0, reach=1.3)
+        turn, r = s.between(0, 2 * np.pi) if free else 0.0, r * size
+        if first:  # The body lies over its limbs, or under them.
+            _attach(scene, limbs, x, y, r, turn)
+        st = scene.stamp(x, y, r, turn, reach=1.3)
+        d = body(scene, st)
+        features(scene, st, d)
+        if not first:
+            _attach(scene, limbs, x, y, r, turn)
+    return finish(s, scene)
+
+
+class _Limb(NamedTuple):
+    """A piece beside an object's middle; lengths in the object's radii, angles in radians."""
+
+    draw: Callable[[Scene, Stamp], np.ndarray]
+    along: Number
+    across: Number
+    radius: Number
+    turn: Number
+
+    @property
+    def extent(self) -> float:
+        return float(np.hypot(self.along, self.across) + self.radius)
+
+
+def _limbs(s: Studio) -> list[_Limb]:
+    """None, one or two pieces of their own, or a row of like ones on one side or on both."""
+    kind = s.choose(0, 0, 0, 1, 1, 2, 3)
+    if kind == 0:
+        return []
+    if kind < 3:
+        return [
+            _Limb(
+                _piece(s, _stuff(s, 0.6) if s.chance(0.5) else None),
+                s.between(0.3, 1.0) * side,
+                s.between(-0.1, 0.1),
+                s.between(0.35, 0.8),
+                s.choose(0.0, np.pi / 2, s.between(0, np.pi)),
+            )
+            for side in (1, -1)[:kind]
+        ]
+    piece, count = _piece(s, None, 4), int(s.rng.integers(2, 7))
+    length, pitch = s.between(0.25, 0.6), s.between(0.6, 1.5) / count
+    sides, flat = (1, -1)[: s.choose(1, 2)], s.choose(0.0, 0.0, np.pi / 2)
+    rows = [(k - (count - 1) / 2) * pitch for k in range(count)]
+    return [
+        _Limb(piece, side * (0.65 + 0.7 * length), row, length, flat)
+        for side in sides
+        for row in rows
+    ]
+
+
+def _attach(scene: Scene, limbs: list[_Limb], x: Number, y: Number, r: Number, turn: Number):
+    c, q = np.cos(turn), np.sin(turn)
+    for limb in limbs:
+        cx, cy = x + r * (c * limb.along - q * limb.across), y + r * (q * limb.along + c * limb.across)
+        limb.draw(scene, scene.stamp(cx, cy, r * limb.radius, turn + limb.turn, reach=1.3))
+
+
+def _piece(s: Studio, look: np.ndarray | None, kind: int | None = None):
+    """Draws one outline with a bevel in a material, or in a plain colour where `look` is None."""
+    outline, colour = _outline(s, kind), s.grey(0.2, 0.9, 0.06) if s.chance(0.7) else s.colour()
+    bevel, gloss = s.between(0.03, 0.3), s.between(0.0, 0.5)
+
+    def draw(scene: Scene, st: Stamp) -> np.ndarray:
         d = outline(st)
         slope = scene.shade(st, noise.ease(-d / bevel) * 0.5 * bevel)
         tone = 0.85 + 0.5 * slope
         shine = gloss * np.maximum(slope, 0) ** 2
-        look = body[st.window] * tone[..., None] + shine[..., None]
-        scene.paste(st, noise.step(d, 1.5 * st.pixel), look)
-        features(scene, st, d)
-    return finish(s, scene)
+        flat = colour if look is None else look[st.window]
+        alpha = noise.step(d, 1.5 * st.pixel)
+        scene.paste(st, alpha, flat * tone[..., None] + shine[..., None])
+        return d
+
+    return draw
 
 
 def flaw(scene: Scene, rng, size, severity) -> Drawn:
@@ -192,12 +264,15 @@ def _wave(s: Studio, n: Number, turn: Number) -> np.ndarray:
     return tones[np.floor(phase).astype(np.int32) % len(tones)]
 
 
-def _outline(s: Studio):
+def _outline(s: Studio, kind: int | None = None):
     """A random signed distance (about) of a stamp, negative inside, in object radii."""
-    kind, aspect = s.rng.integers(4), s.between(0.4, 1.0)
+    kind = int(s.rng.integers(5)) if kind is None else kind
+    aspect = s.between(0.4, 1.0) if kind < 4 else 1.0
     sides, depth = int(s.rng.integers(3, 13)), s.between(0.0, 0.22)
     power, corner = s.log_between(1.2, 8), s.between(0.0, 0.9)
     arm, bore = s.between(0.25, 0.6), s.between(0.2, 0.7) if s.chance(0.3) else 0.0
+    slim, ribs, smooth = s.log_between(0.08, 0.3), s.between(8, 50), s.between(-1.0, 0.6)
+    taper, height = s.between(0.0, 0.6), s.between(0.0, 0.35) * s.choose(0, 1)
     bump = noise.profile(s.rng, 256, s.between(2, 7)) * s.between(0.0, 0.12)
     bump = bump - np.linspace(0, 1, 256) * (bump[-1] - bump[0])  # Closed.
 
@@ -210,6 +285,10 @@ def _outline(s: Studio):
             d = (np.abs(u) ** power + np.abs(v) ** power) ** (1 / power) - 0.95
         elif kind == 2:  # A regular polygon.
             d = noise.polygon_distance(u, v, sides) * 0.9 + 0.1
+        elif kind == 4:  # A slim bar that narrows to one end, ribbed along a part of it.
+            rib = height * np.sin(ribs * u) * noise.ease((u - smooth) * 8)
+            half = slim * (1 - taper * noise.ease(u) + rib)
+            return np.maximum(np.abs(v) - half, np.abs(u) - 0.97).astype(np.float32)
         else:  # One bar, or two across each other.
             d = noise.box_distance(u, v, 0.95, arm, corner * arm)
             if sides % 2:

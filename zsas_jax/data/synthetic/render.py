@@ -15,8 +15,8 @@ from zsas_jax.errors import ConfigError, DatasetError
 
 MIN_SIZE = 32
 MIN_PIXELS = 12  # least area of a defect, in pixels of a picture of side `noise.BASE`
-MIN_CHANGE = 0.045  # least mean change of a colour inside a defect, in the exposed photo
-TEXTURE_SHARE = 0.25  # of the texture's own deviation inside the defect, added to MIN_CHANGE
+MIN_CHANGE = 0.06  # least mean change of a colour inside a defect, in the exposed photo
+TEXTURE_SHARE = 0.5  # of the texture's own deviation inside the defect, added to MIN_CHANGE
 MAX_SHARE = 0.45  # of the picture
 SIZES = (0.045, 0.6)  # extent of a defect as a fraction of the side, log-uniform
 SEVERITIES = (0.25, 1.0)  # log-uniform
