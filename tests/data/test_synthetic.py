@@ -5,6 +5,7 @@ import pytest
 
 from zsas_jax.data import synthetic
 from zsas_jax.data.synthetic import baseline, classes, noise, splits
+from zsas_jax.data.synthetic.camera import mostly_covered
 from zsas_jax.data.synthetic.render import render
 from zsas_jax.errors import ConfigError, DatasetError
 
@@ -287,3 +288,10 @@ def test_local_contrast_does_not_find_the_defects():
     auroc, ap = baseline.mean_scores(baseline.baseline_scores(source))
     assert auroc < 0.80
     assert ap < 0.20
+
+
+def test_a_cover_that_leaves_the_photo_leaves_no_mask():
+    assert not mostly_covered(np.zeros((8, 8), np.uint8)).any()
+    thin = np.zeros((8, 8), np.uint8)
+    thin[3], thin[4] = 40, 20
+    assert np.array_equal(np.flatnonzero(mostly_covered(thin).any(1)), [3])

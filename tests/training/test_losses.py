@@ -99,3 +99,22 @@ def test_mask_losses_report_the_true_iou():
     targets = jnp.asarray([[[1.0, 0.0, 1.0, 0.0]]])
     _, _, iou = losses.mask_losses(logits, targets)
     np.testing.assert_allclose(iou[0], 1 / 3)
+
+
+@pytest.mark.parametrize(("balance", "weight"), [(0.0, 1.0), (0.5, 3**0.5), (1.0, 3.0)])
+def test_balanced_cross_entropy_weighs_the_few_anomalous_patches(balance, weight):
+    probabilities = jnp.array([0.1, 0.2, 0.4, 0.7, 0.99])  # of being anomalous
+    shares = jnp.array([0.0, 0.0, 0.0, 0.5, 0.05])  # three normal, one anomalous, one unclear
+    logits = jnp.log(jnp.stack([1 - probabilities, probabilities], -1))
+    found = losses.balanced_cross_entropy(
+        logits.reshape(1, 1, 5, 2), shares.reshape(1, 1, 5), balance
+    )
+    normal = -np.log([0.9, 0.8, 0.6]).sum()
+    expected = (normal - weight * np.log(0.7)) / (3 + weight)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_balanced_cross_entropy_of_good_pictures_alone_is_their_mean():
+    logits = jnp.log(jnp.array([0.9, 0.1])) * jnp.ones((2, 3, 3, 1))
+    found = losses.balanced_cross_entropy(logits, jnp.zeros((2, 3, 3)))
+    np.testing.assert_allclose(found, -np.log(0.9), rtol=1e-5)

@@ -117,6 +117,28 @@ def test_pasted_patches_are_anomalous_where_the_picture_changed():
         assert len(captions.for_training(rng, "wood", view["defect"], 0.0)) == 3
 
 
+def test_patches_lie_on_the_objects_of_a_picture():
+    segments = np.zeros((64, 64), np.uint8)
+    segments[20:44, 10:30] = 1
+    sample = {
+        "image": np.full((64, 64, 3), 100, np.uint8),
+        "mask": np.zeros((64, 64), bool),
+        "segments": segments,
+        "class_name": "part",
+        "defect": "good",
+    }
+    config = DataConfig(full_picture=1.0, foreign_patch=1.0, grey=1.0)
+    rng = np.random.default_rng(3)
+    other = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    views = [augment(sample, rng, 64, config, other) for _ in range(20)]
+    for view in views:
+        assert (view["mask"] > 0).any() == (view["defect"] == "contrasting_patch")
+        assert (view["segments"][view["mask"] > 0] == 255).all()
+        # Turned or flipped, the object keeps its place in the middle of one axis: 24 x 20 pixels.
+        assert (view["segments"] > 0).sum() == 24 * 20
+    assert sum(view["defect"] == "contrasting_patch" for view in views) > 15
+
+
 def test_crops_that_miss_the_defect_are_good():
     image = np.zeros((64, 64, 3), np.uint8)
     mask = np.zeros((64, 64), bool)

@@ -140,6 +140,9 @@ class ClipTaskConfig:
     """Weight of the same for every patch, against the mask (region-text contrast)."""
     auxiliary_weight: float = 1.0
     """Weight of the anomaly loss of a UMCI that is trained along, where the config has one."""
+    balance: float = 1.0
+    """How much more anomalous patches weigh in both losses of patches
+    (`losses.balanced_cross_entropy`)."""
     unknown_word: float = 0.3
     """Share of sentences whose category is replaced by a generic or made-up word."""
     text_steps: int = 300
@@ -178,8 +181,10 @@ class UmciTaskConfig:
 
     loss: Literal["focal_dice", "balanced"] = "focal_dice"
     """The paper's loss, or the cross-entropy with which a UMCI is trained along with its CLIP:
-    anomalous and normal patches weigh the same, all stages too. After 400 steps of focal and Dice
+    patches weigh as `balance` says, all stages the same. After 400 steps of focal and Dice
     half of the tiny model's maps stayed below 0.3 everywhere, so that SAM was not asked."""
+    balance: float = 1.0
+    """How much more anomalous patches weigh with "balanced"; 1: together as much as normal ones."""
     stage_weights: tuple[float, ...] = (0.1, 0.1, 0.1, 0.7)
     focal_gamma: float = 2.0
     dice_smooth: float = 1.0

@@ -72,26 +72,30 @@ def umci_loss(
 
 
 def balanced_cross_entropy(
-    logits: Float[Array, "b h w 2"], shares: Float[Array, "b h w"], clear: float = 0.15
+    logits: Float[Array, "b h w 2"],
+    shares: Float[Array, "b h w"],
+    balance: float = 1.0,
+    clear: float = 0.15,
 ) -> Float[Array, ""]:
-    """Cross-entropy in which the batch's anomalous and normal patches weigh the same.
+    """Cross-entropy in which anomalous patches weigh more, because few patches are anomalous.
 
-    Few patches are anomalous; with equal weights for patches (or with a Dice loss, which punishes
-    any false alarm in a good picture) a fresh network learns to call everything normal.
+    With equal weights for patches (or with a Dice loss, which punishes any false alarm in a good
+    picture) a fresh network learns to call everything normal.
 
     Args:
         logits: channel 0 normal, 1 abnormal.
         shares: anomalous share of each patch; between 0 and `clear` a patch does not count.
+        balance: an anomalous patch weighs (number of normal / number of anomalous) ** balance: at
+            1 the batch's anomalous and normal patches weigh the same, at 0 every patch does.
         clear: share from which a patch is anomalous.
     """
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
     anomalous = (shares >= clear).astype(jnp.float32)
     normal = (shares == 0).astype(jnp.float32)
-
-    def mean(weights: Array, channel: int) -> Array:
-        return -(weights * log_p[..., channel]).sum() / jnp.maximum(weights.sum(), 1)
-
-    return (mean(anomalous, 1) + mean(normal, 0)) / 2
+    weight = (jnp.maximum(normal.sum(), 1) / jnp.maximum(anomalous.sum(), 1)) ** balance
+    anomalous = anomalous * weight
+    total = (anomalous * log_p[..., 1]).sum() + (normal * log_p[..., 0]).sum()
+    return -total / jnp.maximum(anomalous.sum() + normal.sum(), 1)
 
 
 def contrastive_loss(

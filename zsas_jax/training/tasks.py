@@ -85,7 +85,8 @@ def _clip_task(config: TrainConfig) -> Task:
         shares = starting.mean_pool(batch["mask"], clip.config.patch_size)
 
         def region_loss(logits: Array) -> Array:
-            return losses.balanced_cross_entropy(logits.reshape(-1, grid, grid, 2), shares)
+            logits = logits.reshape(-1, grid, grid, 2)
+            return losses.balanced_cross_entropy(logits, shares, weights.balance)
 
         patches = _unit(clip_network.project_patches(clip, image.patch_tokens[-1]))
         region = region_loss(scale * jnp.einsum("bpd,bsd->bps", patches, text[:, 1:]))
@@ -93,7 +94,8 @@ def _clip_task(config: TrainConfig) -> Task:
         if model.umci is not None:
             logits = model.umci(image.patch_tokens[:-1], (grid, grid), text[:, 1:])
             stages = jnp.moveaxis(logits, 1, 0)
-            auxiliary = jax.vmap(losses.balanced_cross_entropy, (0, None))(stages, shares).mean()
+            each = jax.vmap(losses.balanced_cross_entropy, (0, None, None))
+            auxiliary = each(stages, shares, weights.balance).mean()
         total = contrast + weights.state_weight * state + weights.region_weight * region
         total += weights.auxiliary_weight * auxiliary
         return total, {
