@@ -1,6 +1,7 @@
 """The PyTorch pipeline takes the same steps: its maps are ours but for resizing."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -81,3 +82,12 @@ def test_missing_peers_are_one_sentence(capsys, monkeypatch):
     monkeypatch.setattr(benchmarks.tyro, "cli", missing)
     assert benchmarks.main(["line"]) == 2
     assert "pip install 'zsas_jax[test]'" in capsys.readouterr().err
+
+
+def test_compilation_is_timed_with_an_empty_cache_and_with_a_full_one(tmp_path):
+    output = tmp_path / "figures.json"
+    arguments = ["compilation", "--model", "tiny", "--image-side", "64", "--repeats", "1"]
+    assert benchmarks.main([*arguments, "--output", str(output)]) == 0
+    rows = json.loads(output.read_text())["rows"]
+    assert [row["cache"] for row in rows] == ["empty", "found"]
+    assert all(row["tracing s"] > 0 and row["compiling or reading s"] > 0 for row in rows)

@@ -12,6 +12,7 @@ BENCHMARKS = {
     "encoders": "image encoders of SAM and CLIP against transformers'",
     "pipeline": "the whole cascade against a PyTorch pipeline of the same steps",
     "line": "a line of mostly good parts, with and without refine_at_a_time",
+    "compilation": "compile time of the whole program, cold and from the cache",
     "metrics": "streaming metrics against the usual programs",
     "training": "training of UMCI against PyTorch",
     "weights": "memory and time of converting and loading SAM",
@@ -47,7 +48,7 @@ def _explain(error: ModuleNotFoundError, name: str) -> None:
 
 def _usage() -> str:
     lines = [f"usage: python -m zsas_jax.benchmarks {{{','.join(BENCHMARKS)}}} [--flags]", ""]
-    lines += [f"  {name:10} {about}" for name, about in BENCHMARKS.items()]
+    lines += [f"  {name:11} {about}" for name, about in BENCHMARKS.items()]
     return "\n".join(lines)
 
 

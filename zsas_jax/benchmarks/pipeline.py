@@ -23,7 +23,7 @@ from zsas_jax.pipeline import _segment, embed_for_sam, frames_of, rough_segmenta
 from zsas_jax.prompting.text import encode_text
 from zsas_jax.sam import SamConfig
 from zsas_jax.umci import UmciConfig
-from zsas_jax.weights.checkpoint import load
+from zsas_jax.weights.checkpoint import load, read_config
 
 SAMS = {"b": SamConfig.vit_b, "l": SamConfig.vit_l, "h": SamConfig.vit_h}
 
@@ -95,25 +95,34 @@ def rest(rows: list[timing.Row]) -> timing.Row:
     return {**labels, "program": "our rest", "seconds": left, "times ours": share}
 
 
-def networks_of(model: str) -> tuple[Model, PipelineConfig, np.ndarray]:
-    """Networks, settings and a category's text features [1, 2, D]."""
+def config_of(model: str) -> Config:
+    """Sizes and settings of the cascade with every image refined."""
     if model == "tiny":
-        bundle = load("tiny")
-        features = encode_text(bundle.model.clip, bundle.tokenizer, ["leather"])
-        config = dataclasses.replace(bundle.config.pipeline, method="cascade", refine_at_a_time=0)
-        return bundle.model, config, np.asarray(features)
+        config = read_config("tiny")
+        settings = dataclasses.replace(config.pipeline, method="cascade", refine_at_a_time=0)
+        return dataclasses.replace(config, pipeline=settings)
     # The text tower takes no part: the smallest one does.
     small = {"text_layers": 1, "text_width": 12, "text_heads": 1, "vocab_size": 2}
     clip = dataclasses.replace(ClipConfig.preset("ViT-L-14-336"), **small)
-    config = Config(clip=clip, sam=SAMS[model](), umci=UmciConfig())
+    # A threshold that noise reaches: SAM's decoder works on as many regions as there may be.
+    settings = PipelineConfig(rough_threshold=0.0)
+    return Config(clip=clip, sam=SAMS[model](), umci=UmciConfig(), pipeline=settings)
+
+
+def networks_of(model: str) -> tuple[Model, PipelineConfig, np.ndarray]:
+    """Networks, settings and a category's text features [1, 2, D]."""
+    config = config_of(model)
+    if model == "tiny":
+        bundle = load("tiny")
+        features = encode_text(bundle.model.clip, bundle.tokenizer, ["leather"])
+        return bundle.model, config.pipeline, np.asarray(features)
     abstract = abstract_model(config)
     networks = nnx.merge(*nnx.split(abstract))
     for name in ("clip", "sam", "umci"):
         setattr(networks, name, randomise(getattr(abstract, name)))
-    generator = np.random.default_rng(5)
-    text = generator.standard_normal((1, 2, clip.embed_dim), np.float32)
-    # A threshold that noise reaches: SAM's decoder works on as many regions as there may be.
-    return networks, PipelineConfig(rough_threshold=0.0), _unit(text)
+    width = ClipConfig.preset("ViT-L-14-336").embed_dim
+    text = np.random.default_rng(5).standard_normal((1, 2, width), np.float32)
+    return networks, config.pipeline, _unit(text)
 
 
 def pictures(count: int, side: int) -> np.ndarray:

@@ -226,8 +226,8 @@ def _plain_backward(saved: tuple[Array, ...], gradient: Array) -> tuple[Array, A
             query, result, gradient = block
             scores = query @ key.T
             weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True))
-            # The softmax's denominator divides [q, e] instead of [q, k]; padded queries add nothing,
-            # as their gradient is 0.
+            # The softmax's denominator divides [q, e] instead of [q, k]. Padded queries add
+            # nothing: their gradient is 0.
             gradient = gradient / weights.sum(axis=-1, keepdims=True)
             along = jnp.sum(gradient * result, axis=-1, keepdims=True)
             by_score = weights * (gradient @ value.T - along)
@@ -245,10 +245,11 @@ def _plain_backward(saved: tuple[Array, ...], gradient: Array) -> tuple[Array, A
         return array.reshape(-1, *array.shape[-2:])
 
     found = jax.lax.map(one_head, tuple(heads(array) for array in (*saved, gradient)))
-    by_query, by_key, by_value = found[0], *(jnp.swapaxes(array, 1, 2) for array in found[1:])
-    return tuple(
-        array.reshape(like.shape)
-        for array, like in zip((by_query, by_key, by_value), saved, strict=False)
+    by_query, by_key, by_value = found
+    return (
+        by_query.reshape(saved[0].shape),
+        jnp.swapaxes(by_key, 1, 2).reshape(saved[1].shape),
+        jnp.swapaxes(by_value, 1, 2).reshape(saved[2].shape),
     )
 
 

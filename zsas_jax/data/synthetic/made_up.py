@@ -86,7 +86,8 @@ def _limbs(s: Studio) -> list[_Limb]:
 def _attach(scene: Scene, limbs: list[_Limb], x: Number, y: Number, r: Number, turn: Number):
     c, q = np.cos(turn), np.sin(turn)
     for limb in limbs:
-        cx, cy = x + r * (c * limb.along - q * limb.across), y + r * (q * limb.along + c * limb.across)
+        cx = x + r * (c * limb.along - q * limb.across)
+        cy = y + r * (q * limb.along + c * limb.across)
         limb.draw(scene, scene.stamp(cx, cy, r * limb.radius, turn + limb.turn, reach=1.3))
 
 

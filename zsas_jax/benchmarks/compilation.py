@@ -1,0 +1,76 @@
+"""Compile time of the whole program in new processes: cold, and from the compilation cache."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+import jax
+import jax.numpy as jnp
+
+from zsas_jax.benchmarks import timing
+from zsas_jax.benchmarks.pipeline import SAMS, config_of
+from zsas_jax.cli.common import enable_compilation_cache
+from zsas_jax.errors import ConfigError
+from zsas_jax.model import abstract_model
+from zsas_jax.pipeline import segment
+
+
+def main(
+    model: str = "b",
+    batch_size: int = 1,
+    image_side: int = 0,
+    repeats: int = 3,
+    output: pathlib.Path | None = None,
+) -> None:
+    """Prints seconds of tracing and of compiling or reading, in processes that share a new cache.
+
+    The first process finds the cache empty. No weights are needed and nothing is computed.
+
+    Args:
+        model: tiny, or b, l, h: CLIP ViT-L/14@336 at 518 and SAM of that size.
+        batch_size: photos in a batch.
+        image_side: of the canvas in pixels; default 256 for tiny and 1024 for the others.
+        repeats: processes that find the program in the cache.
+        output: a JSON file for the figures.
+    """
+    if model not in ("tiny", *SAMS):
+        raise ConfigError(f"--model is {model!r}: expected tiny, {', '.join(SAMS)}")
+    side = image_side or (256 if model == "tiny" else 1024)
+    call = f"from {__name__} import compile_once; compile_once({model!r}, {batch_size}, {side})"
+    rows: list[timing.Row] = []
+    with tempfile.TemporaryDirectory() as cache:
+        environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": cache}
+        for number in range(1 + repeats):
+            done = subprocess.run(
+                [sys.executable, "-c", call],
+                env=environment,
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
+            tracing, compiling = (float(word) for word in done.stdout.split()[-2:])
+            labels = {"model": model, "batch": batch_size, "cache": "found" if number else "empty"}
+            rows.append({**labels, "tracing s": tracing, "compiling or reading s": compiling})
+    timing.report(rows, output)
+
+
+def compile_once(model: str, batch_size: int, side: int) -> None:
+    """Prints the seconds of tracing and lowering, and of compiling or reading the cache."""
+    enable_compilation_cache()
+    config = config_of(model)
+    assert config.clip is not None
+    arguments = (
+        jax.ShapeDtypeStruct((batch_size, side, side, 3), jnp.uint8),
+        jax.ShapeDtypeStruct((batch_size, 2), jnp.int32),
+        jax.ShapeDtypeStruct((batch_size, 2, config.clip.embed_dim), jnp.float32),
+        jax.ShapeDtypeStruct((batch_size,), jnp.uint32),
+    )
+    networks = abstract_model(config)
+    started = time.perf_counter()
+    lowered = segment.lower(networks, *arguments, config=config.pipeline)
+    traced = time.perf_counter()
+    lowered.compile()
+    print(traced - started, time.perf_counter() - traced)
