@@ -18,6 +18,7 @@ MIN_PIXELS = 12  # least area of a defect, in pixels of a picture of side `noise
 MIN_CHANGE = 0.06  # least mean change of a colour inside a defect, in the exposed photo
 TEXTURE_SHARE = 0.5  # of the texture's own deviation inside the defect, added to MIN_CHANGE
 MAX_SHARE = 0.45  # of the picture
+MAX_COVERED = 0.35  # of the objects: nobody can tell a wholly changed object from another kind
 SIZES = (0.045, 0.6)  # extent of a defect as a fraction of the side, log-uniform
 SEVERITIES = (0.25, 1.0)  # log-uniform
 ATTEMPTS = 24
@@ -110,6 +111,7 @@ def _damage(
     best, best_score = None, -1.0
     least = MIN_PIXELS * (camera.size / noise.BASE) ** 2
     before = noise.brightness(scene.rgb)
+    room = MAX_COVERED * float(scene.solid.sum()) if scene.is_object else np.inf
     for attempt in range(ATTEMPTS):
         rng = _generator(*key, 4, _key(defect), attempt)
         size = SIZES[0] * (SIZES[1] / SIZES[0]) ** rng.random()
@@ -126,9 +128,11 @@ def _damage(
             continue
         mask = camera.mask(cover)
         area = int(mask.sum())
-        if area >= least and area <= MAX_SHARE * mask.size and shown >= MIN_CHANGE:
+        covered = float(inside.sum()) / room
+        if least <= area <= MAX_SHARE * mask.size and shown >= MIN_CHANGE and covered <= 1:
             return rgb, mask
         score = min(area / least, 1.0) * min(max(shown, 0.001) / MIN_CHANGE, 1.0)
+        score /= max(covered, 1.0)
         if area and score > best_score:
             best, best_score = (rgb, mask), score
     if best is None:
