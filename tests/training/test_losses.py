@@ -114,6 +114,14 @@ def test_balanced_cross_entropy_weighs_the_few_anomalous_patches(balance, weight
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def test_balanced_cross_entropy_focuses_on_what_is_wrong():
+    probabilities = jnp.array([0.1, 0.6, 0.7])
+    logits = jnp.log(jnp.stack([1 - probabilities, probabilities], -1)).reshape(1, 1, 3, 2)
+    found = losses.balanced_cross_entropy(logits, jnp.array([[[0.0, 0.0, 1.0]]]), 0.0, 2.0)
+    expected = -(0.1**2 * np.log(0.9) + 0.6**2 * np.log(0.4) + 0.3**2 * np.log(0.7)) / 3
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_balanced_cross_entropy_of_good_pictures_alone_is_their_mean():
     logits = jnp.log(jnp.array([0.9, 0.1])) * jnp.ones((2, 3, 3, 1))
     found = losses.balanced_cross_entropy(logits, jnp.zeros((2, 3, 3)))

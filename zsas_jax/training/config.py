@@ -143,6 +143,8 @@ class ClipTaskConfig:
     balance: float = 1.0
     """How much more anomalous patches weigh in both losses of patches
     (`losses.balanced_cross_entropy`)."""
+    focus: float = 0.0
+    """How much less plainly right patches count there; 0 or at least 1."""
     unknown_word: float = 0.3
     """Share of sentences whose category is replaced by a generic or made-up word."""
     text_steps: int = 300
@@ -153,6 +155,9 @@ class ClipTaskConfig:
     at the size the pipeline uses teaches the image tower its longer reach."""
     vocab_captions: int = 4000
     """Captions on which the tokenizer is trained."""
+
+    def __post_init__(self):
+        _check_focus("clip_task", self.focus)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,6 +190,8 @@ class UmciTaskConfig:
     half of the tiny model's maps stayed below 0.3 everywhere, so that SAM was not asked."""
     balance: float = 1.0
     """How much more anomalous patches weigh with "balanced"; 1: together as much as normal ones."""
+    focus: float = 0.0
+    """How much less plainly right patches count with "balanced"; 0 or at least 1."""
     stage_weights: tuple[float, ...] = (0.1, 0.1, 0.1, 0.7)
     focal_gamma: float = 2.0
     dice_smooth: float = 1.0
@@ -202,6 +209,15 @@ class UmciTaskConfig:
     calibration_per_class: int = 0
     """Pictures of each training class on which the verdict thresholds are chosen at the end; 0
     keeps those of the config."""
+
+    def __post_init__(self):
+        _check_focus("umci_task", self.focus)
+
+
+def _check_focus(task: str, focus: float) -> None:
+    # Between, the gradient of a patch of probability 1 is infinite.
+    if focus != 0 and focus < 1:
+        raise ConfigError(f"{task}.focus is {focus}: expected 0 or at least 1")
 
 
 @dataclasses.dataclass(frozen=True)

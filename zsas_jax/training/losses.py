@@ -75,6 +75,7 @@ def balanced_cross_entropy(
     logits: Float[Array, "b h w 2"],
     shares: Float[Array, "b h w"],
     balance: float = 1.0,
+    focus: float = 0.0,
     clear: float = 0.15,
 ) -> Float[Array, ""]:
     """Cross-entropy in which anomalous patches weigh more, because few patches are anomalous.
@@ -87,15 +88,17 @@ def balanced_cross_entropy(
         shares: anomalous share of each patch; between 0 and `clear` a patch does not count.
         balance: an anomalous patch weighs (number of normal / number of anomalous) ** balance: at
             1 the batch's anomalous and normal patches weigh the same, at 0 every patch does.
+        focus: the focal loss's gamma; above 0, patches that are plainly right count less. Most
+            normal patches are the easy ground beside an object.
         clear: share from which a patch is anomalous.
     """
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
     anomalous = (shares >= clear).astype(jnp.float32)
     normal = (shares == 0).astype(jnp.float32)
     weight = (jnp.maximum(normal.sum(), 1) / jnp.maximum(anomalous.sum(), 1)) ** balance
-    anomalous = anomalous * weight
-    total = (anomalous * log_p[..., 1]).sum() + (normal * log_p[..., 0]).sum()
-    return -total / jnp.maximum(anomalous.sum() + normal.sum(), 1)
+    weights = jnp.stack([normal, anomalous * weight], axis=-1)
+    total = (weights * (1 - jnp.exp(log_p)) ** focus * log_p).sum()
+    return -total / jnp.maximum(weights.sum(), 1)
 
 
 def contrastive_loss(

@@ -86,7 +86,7 @@ def _clip_task(config: TrainConfig) -> Task:
 
         def region_loss(logits: Array) -> Array:
             logits = logits.reshape(-1, grid, grid, 2)
-            return losses.balanced_cross_entropy(logits, shares, weights.balance)
+            return losses.balanced_cross_entropy(logits, shares, weights.balance, weights.focus)
 
         patches = _unit(clip_network.project_patches(clip, image.patch_tokens[-1]))
         region = region_loss(scale * jnp.einsum("bpd,bsd->bps", patches, text[:, 1:]))
@@ -94,8 +94,8 @@ def _clip_task(config: TrainConfig) -> Task:
         if model.umci is not None:
             logits = model.umci(image.patch_tokens[:-1], (grid, grid), text[:, 1:])
             stages = jnp.moveaxis(logits, 1, 0)
-            each = jax.vmap(losses.balanced_cross_entropy, (0, None, None))
-            auxiliary = each(stages, shares, weights.balance).mean()
+            each = jax.vmap(losses.balanced_cross_entropy, (0, None, None, None))
+            auxiliary = each(stages, shares, weights.balance, weights.focus).mean()
         total = contrast + weights.state_weight * state + weights.region_weight * region
         total += weights.auxiliary_weight * auxiliary
         return total, {
