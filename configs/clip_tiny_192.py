@@ -1,4 +1,4 @@
-"""The tiny model's CLIP, second part: larger pictures.
+"""The tiny model's CLIP, third part: larger pictures.
 
 python train.py --config configs/clip_tiny_192.py --output-dir runs/clip_tiny_192
 """
@@ -8,14 +8,16 @@ from zsas_jax.training.config import ClipTaskConfig, DataConfig, OptimizerConfig
 
 CONFIG = TrainConfig(
     task="clip",
-    steps=2400,
-    batch_size=8,
-    init=("runs/clip_tiny/model",),
-    clip_task=ClipTaskConfig(view_size=192, auxiliary_weight=4.0),
+    steps=1850,
+    batch_size=16,
+    init=("runs/clip_tiny_128/model",),
+    clip_task=ClipTaskConfig(
+        view_size=192, auxiliary_weight=16.0, region_weight=4.0, balance=0.5, focus=1.0
+    ),
     data=DataConfig(stretch=2.0, crop_min=0.5, full_picture=0.5, foreign_patch=0.3),
     optimizer=OptimizerConfig(
         algorithm="muon",
-        learning_rate=7e-4,
+        learning_rate=1e-3,
         weight_decay=0.02,
         b2=0.98,
         warmup_steps=50,

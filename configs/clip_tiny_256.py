@@ -1,4 +1,4 @@
-"""The tiny model's CLIP, third part: mostly whole pictures, at the size that the pipeline uses.
+"""The tiny model's CLIP, fourth part: mostly whole pictures.
 
 python train.py --config configs/clip_tiny_256.py --output-dir runs/clip_tiny_256
 """
@@ -8,11 +8,13 @@ from zsas_jax.training.config import ClipTaskConfig, DataConfig, OptimizerConfig
 
 CONFIG = TrainConfig(
     task="clip",
-    steps=1240,
-    batch_size=8,
+    steps=1020,
+    batch_size=16,
     init=("runs/clip_tiny_192/model",),
-    clip_task=ClipTaskConfig(view_size=256, auxiliary_weight=4.0),
-    data=DataConfig(stretch=2.0, crop_min=0.5, full_picture=0.6, foreign_patch=0.3),
+    clip_task=ClipTaskConfig(
+        view_size=256, auxiliary_weight=16.0, region_weight=4.0, balance=0.5, focus=1.0
+    ),
+    data=DataConfig(stretch=2.0, crop_min=0.5, full_picture=0.5, foreign_patch=0.3),
     optimizer=OptimizerConfig(
         algorithm="muon",
         learning_rate=7e-4,

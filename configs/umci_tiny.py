@@ -11,13 +11,15 @@ from zsas_jax.training.config import DataConfig, OptimizerConfig, TrainConfig, U
 
 CONFIG = TrainConfig(
     task="umci",
-    steps=50,
+    steps=10,
     batch_size=8,
     init=("runs/clip_tiny_256/model", "runs/sam_tiny_192/model"),
-    umci_task=UmciTaskConfig(loss="balanced", tuning_per_class=3, calibration_per_class=6),
+    umci_task=UmciTaskConfig(
+        loss="balanced", balance=0.5, focus=1.0, tuning_per_class=3, calibration_per_class=6
+    ),
     data=DataConfig(stretch=2.0, crop_min=0.5, full_picture=0.5, foreign_patch=0.2),
     optimizer=OptimizerConfig(
-        learning_rate=1e-5, weight_decay=0.01, warmup_steps=10, schedule="cosine"
+        learning_rate=1e-5, weight_decay=0.01, warmup_steps=2, schedule="cosine"
     ),
-    pipeline=PipelineConfig(clip_image_size=256, rough_threshold=0.8, cascade_rough_weight=0.8),
+    pipeline=PipelineConfig(clip_image_size=320, rough_threshold=0.8, cascade_rough_weight=0.8),
 )

@@ -40,6 +40,7 @@ def test_bad_input_is_one_sentence(main, capsys, tmp_path, arguments, message):
     "name",
     [
         "clip_tiny",
+        "clip_tiny_128",
         "clip_tiny_192",
         "clip_tiny_256",
         "sam_tiny",

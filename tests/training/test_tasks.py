@@ -107,8 +107,8 @@ def test_pasted_patches_are_anomalous_where_the_picture_changed():
     }
     config = DataConfig(full_picture=1.0, foreign_patch=1.0, grey=1.0)
     rng = np.random.default_rng(3)
-    other = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    for _ in range(10):
+    for side in (*[64] * 10, *[40] * 10):  # Also of a picture that is smaller than the view.
+        other = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
         view = augment(sample, rng, 64, config, other)
         background = view["image"][view["mask"] == 0]
         assert view["defect"] == "contrasting_patch"

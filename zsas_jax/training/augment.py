@@ -20,7 +20,7 @@ def augment(
 ) -> dict[str, Any]:
     """A random view of a pool sample at `size` x `size`.
 
-    `other` is a picture uint8 [S, S, 3], S >= size, of which patches may be pasted in.
+    `other` is a picture uint8 [S, S, 3] of which patches may be pasted in.
 
     Returns:
         image uint8 [size, size, 3], mask float32 [size, size] (anomalous fraction of each pixel),
@@ -96,6 +96,9 @@ def _paste(
     inside &= things if things.any() else True
     kind = rng.integers(3)
     if kind == 0:
+        if other.shape[0] < size:
+            enlarged = Image.fromarray(other).resize((size, size), Image.Resampling.BICUBIC)
+            other = np.asarray(enlarged)
         top, left = (
             rng.integers(0, other.shape[0] - size + 1, 2) if other.shape[0] > size else (0, 0)
         )

@@ -14,7 +14,7 @@ from zsas_jax.umci.config import UmciConfig
 class DataConfig:
     """Training pictures: a pool rendered once by the generator, cropped anew every time."""
 
-    pictures: int = 16000
+    pictures: int = 28000
     """Size of the pool."""
     size: int = 256
     """Side of a rendered picture, pixels."""
