@@ -94,12 +94,20 @@ def compile(
     model = bundle.model
     if model.clip is None:
         raise ConfigError("segment needs a CLIP, and this checkpoint has none")
+    started = time.perf_counter()
+    program = lower(model, shape, batch_size, config).compile()
+    return CompiledSegment(model, config, program, time.perf_counter() - started)
+
+
+def lower(
+    model: Model, shape: tuple[int, int], batch_size: int, config: PipelineConfig
+) -> jax.stages.Lowered:
+    """`segment` traced for one shape of batch; the model's arrays may be abstract."""
+    assert model.clip is not None
     arguments = (
         jax.ShapeDtypeStruct((batch_size, *shape, 3), jnp.uint8),
         jax.ShapeDtypeStruct((batch_size, 2), jnp.int32),
         jax.ShapeDtypeStruct((batch_size, 2, model.clip.config.embed_dim), jnp.float32),
         jax.ShapeDtypeStruct((batch_size,), jnp.uint32),
     )
-    started = time.perf_counter()
-    program = segment.lower(model, *arguments, config=config).compile()
-    return CompiledSegment(model, config, program, time.perf_counter() - started)
+    return segment.lower(model, *arguments, config=config)

@@ -134,7 +134,7 @@ def test_patches_lie_on_the_objects_of_a_picture():
     for view in views:
         assert (view["mask"] > 0).any() == (view["defect"] == "contrasting_patch")
         assert (view["segments"][view["mask"] > 0] == 255).all()
-        # Turned or flipped, the object keeps its place in the middle of one axis: 24 x 20 pixels.
+        # Turned or flipped, the object keeps its 24 x 20 pixels.
         assert (view["segments"] > 0).sum() == 24 * 20
     assert sum(view["defect"] == "contrasting_patch" for view in views) > 15
 

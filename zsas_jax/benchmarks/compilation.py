@@ -7,15 +7,11 @@ import sys
 import tempfile
 import time
 
-import jax
-import jax.numpy as jnp
-
 from zsas_jax.benchmarks import timing
-from zsas_jax.benchmarks.pipeline import SAMS, config_of
+from zsas_jax.benchmarks.pipeline import canvas_side, config_of
 from zsas_jax.cli.common import enable_compilation_cache
-from zsas_jax.errors import ConfigError
+from zsas_jax.compilation import lower
 from zsas_jax.model import abstract_model
-from zsas_jax.pipeline import segment
 
 
 def main(
@@ -36,9 +32,7 @@ def main(
         repeats: processes that find the program in the cache.
         output: a JSON file for the figures.
     """
-    if model not in ("tiny", *SAMS):
-        raise ConfigError(f"--model is {model!r}: expected tiny, {', '.join(SAMS)}")
-    side = image_side or (256 if model == "tiny" else 1024)
+    side = image_side or canvas_side(model)
     call = f"from {__name__} import compile_once; compile_once({model!r}, {batch_size}, {side})"
     rows: list[timing.Row] = []
     with tempfile.TemporaryDirectory() as cache:
@@ -61,16 +55,9 @@ def compile_once(model: str, batch_size: int, side: int) -> None:
     """Prints the seconds of tracing and lowering, and of compiling or reading the cache."""
     enable_compilation_cache()
     config = config_of(model)
-    assert config.clip is not None
-    arguments = (
-        jax.ShapeDtypeStruct((batch_size, side, side, 3), jnp.uint8),
-        jax.ShapeDtypeStruct((batch_size, 2), jnp.int32),
-        jax.ShapeDtypeStruct((batch_size, 2, config.clip.embed_dim), jnp.float32),
-        jax.ShapeDtypeStruct((batch_size,), jnp.uint32),
-    )
     networks = abstract_model(config)
     started = time.perf_counter()
-    lowered = segment.lower(networks, *arguments, config=config.pipeline)
+    lowered = lower(networks, (side, side), batch_size, config.pipeline)
     traced = time.perf_counter()
     lowered.compile()
     print(traced - started, time.perf_counter() - traced)

@@ -50,12 +50,10 @@ def main(
         dtype: what the networks compute in.
         output: a JSON file for the figures.
     """
-    if model not in ("tiny", *SAMS):
-        raise ConfigError(f"--model is {model!r}: expected tiny, {', '.join(SAMS)}")
+    side = image_side or canvas_side(model)
     enable_compilation_cache()
     networks, config, text = networks_of(model)
     config = dataclasses.replace(config, compute_dtype=dtype)
-    side = image_side or (256 if model == "tiny" else 1024)
     rate = timing.matrix_rate(dtype=jnp.dtype(dtype))
     print(f"matrix products: {rate / 1e9:.0f} GFLOP/s ({dtype})")
     rows = []
@@ -93,6 +91,17 @@ def rest(rows: list[timing.Row]) -> timing.Row:
     labels = {name: rows[0][name] for name in ("model", "batch")}
     share = left / seconds["ours"]
     return {**labels, "program": "our rest", "seconds": left, "times ours": share}
+
+
+def canvas_side(model: str) -> int:
+    """Side of a model's photos in pixels, unless one is asked for.
+
+    Raises:
+        ConfigError: an unknown model.
+    """
+    if model not in ("tiny", *SAMS):
+        raise ConfigError(f"--model is {model!r}: expected tiny, {', '.join(SAMS)}")
+    return 256 if model == "tiny" else 1024
 
 
 def config_of(model: str) -> Config:

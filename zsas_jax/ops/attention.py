@@ -166,23 +166,13 @@ def _queries_in_blocks(operands: dict[str, Array], scale: float, limit: int) -> 
     query, keys = operands["query"], operands["key"].shape[-2]
     queries = query.shape[-2]
     each = math.prod(query.shape[:-2]) * keys
-    blocks = min(queries, math.ceil(queries * each / limit))
+    blocks = _block_count(queries, each, limit)
     if blocks == 1:
         return _softmax_average(operands, scale)
-    size = math.ceil(queries / blocks)
-
-    def split(array: Array) -> Array:
-        padding = [(0, 0)] * array.ndim
-        padding[-2] = (0, blocks * size - queries)
-        padded = jnp.pad(array, padding)
-        return jnp.moveaxis(
-            padded.reshape(*padded.shape[:-2], blocks, size, padded.shape[-1]), -3, 0
-        )
-
     per_query = {"query", "rel_h", "rel_w"} | {
         name for name in ("bias", "mask") if name in operands and operands[name].shape[-2] > 1
     }
-    mapped = {name: split(array) for name, array in operands.items() if name in per_query}
+    mapped = {name: _split(array, blocks) for name, array in operands.items() if name in per_query}
     shared = {name: array for name, array in operands.items() if name not in per_query}
 
     def block(one_block: dict[str, Array]) -> Array:
@@ -191,7 +181,19 @@ def _queries_in_blocks(operands: dict[str, Array], scale: float, limit: int) -> 
     if queries * keys >= RECOMPUTED_FROM_SCORES:
         block = jax.checkpoint(block)
     result = jnp.moveaxis(jax.lax.map(block, mapped), 0, -3)
-    return result.reshape(*result.shape[:-3], blocks * size, -1)[..., :queries, :]
+    return result.reshape(*result.shape[:-3], -1, result.shape[-1])[..., :queries, :]
+
+
+def _block_count(queries: int, scores_of_each: int, limit: int) -> int:
+    return min(queries, math.ceil(queries * scores_of_each / limit))
+
+
+def _split(array: Array, blocks: int) -> Array:
+    """[..., queries, channels] as [blocks, ..., size, channels], the last block padded."""
+    *leading, queries, channels = array.shape
+    size = math.ceil(queries / blocks)
+    padding = [(0, 0)] * len(leading) + [(0, blocks * size - queries), (0, 0)]
+    return jnp.moveaxis(jnp.pad(array, padding).reshape(*leading, blocks, size, channels), -3, 0)
 
 
 @jax.custom_vjp
@@ -212,12 +214,7 @@ def _plain_forward(query: Array, key: Array, value: Array) -> tuple[Array, tuple
 
 def _plain_backward(saved: tuple[Array, ...], gradient: Array) -> tuple[Array, Array, Array]:
     queries, keys = saved[0].shape[-2], saved[1].shape[-2]
-    blocks = min(queries, math.ceil(queries * keys / GRADIENT_SCORES_AT_ONCE))
-    size = math.ceil(queries / blocks)
-
-    def split(array: Array) -> Array:
-        padding = ((0, blocks * size - queries), (0, 0))
-        return jnp.pad(array, padding).reshape(blocks, size, -1)
+    count = _block_count(queries, keys, GRADIENT_SCORES_AT_ONCE)
 
     def one_head(operands: tuple[Array, ...]) -> tuple[Array, Array, Array]:
         query, key, value, result, gradient = operands
@@ -237,7 +234,7 @@ def _plain_backward(saved: tuple[Array, ...], gradient: Array) -> tuple[Array, A
             return totals, by_score @ key
 
         zeros = jnp.zeros_like(key.T), jnp.zeros_like(value.T)
-        blocks = (split(query), split(result), split(gradient))
+        blocks = tuple(_split(array, count) for array in (query, result, gradient))
         (by_key, by_value), by_query = jax.lax.scan(add_block, zeros, blocks)
         return by_query.reshape(-1, query.shape[-1])[:queries], by_key, by_value
 

@@ -80,7 +80,8 @@ def _paste(
     size = image.shape[0]
     y, x = (np.mgrid[:size, :size] + 0.5) / size
     cy, cx = rng.uniform(0.05, 0.95, 2)
-    if things.any():
+    limited = things.any()
+    if limited:
         row, column = divmod(int(rng.choice(np.flatnonzero(things))), size)
         cy, cx = (row + 0.5) / size, (column + 0.5) / size
     dy, dx = y - cy, x - cx
@@ -93,7 +94,8 @@ def _paste(
         rng.uniform(0, 0.3) * np.sin(k * angle + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 5)
     )
     inside = np.hypot(along, across) < radius * (1 + waves)
-    inside &= things if things.any() else True
+    if limited:
+        inside &= things
     kind = rng.integers(3)
     if kind == 0:
         if other.shape[0] < size:

@@ -101,6 +101,17 @@ def balanced_cross_entropy(
     return -total / jnp.maximum(weights.sum(), 1)
 
 
+def stage_cross_entropy(
+    logits: Float[Array, "b n h w 2"],
+    shares: Float[Array, "b h w"],
+    balance: float = 1.0,
+    focus: float = 0.0,
+) -> Float[Array, ""]:
+    """Mean of `balanced_cross_entropy` over a UMCI's stages."""
+    each = jax.vmap(balanced_cross_entropy, (1, None, None, None))
+    return each(logits, shares, balance, focus).mean()
+
+
 def contrastive_loss(
     image_features: Float[Array, "b d"],
     text_features: Float[Array, "b d"],

@@ -93,9 +93,7 @@ def _clip_task(config: TrainConfig) -> Task:
         auxiliary = jnp.zeros(())
         if model.umci is not None:
             logits = model.umci(image.patch_tokens[:-1], (grid, grid), text[:, 1:])
-            stages = jnp.moveaxis(logits, 1, 0)
-            each = jax.vmap(losses.balanced_cross_entropy, (0, None, None, None))
-            auxiliary = each(stages, shares, weights.balance, weights.focus).mean()
+            auxiliary = losses.stage_cross_entropy(logits, shares, weights.balance, weights.focus)
         total = contrast + weights.state_weight * state + weights.region_weight * region
         total += weights.auxiliary_weight * auxiliary
         return total, {

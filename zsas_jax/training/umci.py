@@ -88,9 +88,8 @@ def umci_task(config: TrainConfig) -> Task:
     def loss(params, frozen, batch: Batch, key: jax.Array) -> tuple[jax.Array, Scalars]:
         logits, masks = predict(params, frozen, batch), batch["mask"].astype(jnp.float32)
         if task.loss == "balanced":
-            stages, shares = jnp.moveaxis(logits, 1, 0), starting.mean_pool(masks, size // grid[0])
-            each = jax.vmap(losses.balanced_cross_entropy, (0, None, None, None))
-            return each(stages, shares, task.balance, task.focus).mean(), {}
+            shares = starting.mean_pool(masks, size // grid[0])
+            return losses.stage_cross_entropy(logits, shares, task.balance, task.focus), {}
         if task.loss_resolution == "grid":
             masks = starting.mean_pool(masks, size // grid[0])
         masks = (masks > 0.5).astype(jnp.float32)

@@ -122,9 +122,9 @@ def restore_arrays(params: pathlib.Path, targets: Any, every: Model | None) -> A
                 f"{found.get(name)}, expected {expected.get(name)}"
             )
         arrays = _read(stored, wanted)
+    except CheckpointError:
+        raise
     except (ValueError, KeyError, OSError) as error:
-        if isinstance(error, CheckpointError):
-            raise
         raise CheckpointError(f"{described}: {str(error).splitlines()[0][:200]}") from error
     return jax.tree.unflatten(jax.tree.structure(targets), arrays)
 

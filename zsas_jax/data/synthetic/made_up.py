@@ -103,7 +103,7 @@ def _piece(s: Studio, look: np.ndarray | None, kind: int | None = None):
         shine = gloss * np.maximum(slope, 0) ** 2
         flat = colour if look is None else look[st.window]
         alpha = noise.step(d, 1.5 * st.pixel)
-        scene.paste(st, alpha, flat * tone[..., None] + shine[..., None])
+        scene.paste(st, alpha, lit(tone, flat, shine))
         return d
 
     return draw
