@@ -1,12 +1,40 @@
 """The starting points of networks that are trained from nothing."""
 
-import numpy as np
-from scipy import ndimage
+import dataclasses
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from random_weights import random_weights
+from scipy import ndimage
+from small_world import CLIP
+
+from zsas_jax import clip as clip_network
+from zsas_jax.clip import Clip
+from zsas_jax.errors import ConfigError
+from zsas_jax.sam import Sam
+from zsas_jax.sam.config import SamConfig
 from zsas_jax.training.initialization import (
+    align_positions,
     mimetic_attention,
     sinusoidal_positions,
+    transfer_image_tower,
     whitening_kernel,
+)
+from zsas_jax.training.starting import clip_statistics, normalize
+
+SAM = SamConfig(
+    image_size=64,
+    patch_size=CLIP.patch_size,
+    width=CLIP.vision_width,
+    depth=CLIP.vision_layers,
+    heads=CLIP.vision_heads,
+    global_attn_indexes=tuple(range(CLIP.vision_layers)),
+    out_chans=64,
+    decoder_heads=2,
+    decoder_downsample=1,
 )
 
 
@@ -47,3 +75,50 @@ def test_attention_starts_as_the_difference_from_what_is_alike():
     product = qkv[:, 2 * width :] @ output
     assert np.trace(product) / width < -0.3
     assert np.abs(product - np.diag(np.diag(product))).mean() < 0.1
+
+
+def test_a_transferred_image_tower_gives_nearly_the_same_tokens():
+    """What differs: the class token, the norm before the blocks, and the kind of GELU."""
+    images = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+    config = dataclasses.replace(CLIP, image_size=64, activation="gelu")
+    clip = random_weights(lambda: Clip(config, rngs=nnx.Rngs(0)), 0)
+    sam = random_weights(lambda: Sam(SAM, rngs=nnx.Rngs(0)), 1)
+    for block in sam.image_encoder.blocks:  # zero in a fresh SAM
+        for table in (block.attn.rel_pos_h, block.attn.rel_pos_w):
+            table[...] = jnp.zeros_like(table[...])
+    transfer_image_tower(sam, clip, images)
+
+    seen = normalize(jnp.asarray(images), *clip_statistics(config))
+    expected = clip_network.encode_image(clip, seen, (config.vision_layers,)).patch_tokens[0]
+    encoder = sam.image_encoder
+    tokens = encoder.patch_embed(normalize(jnp.asarray(images), SAM.pixel_mean, SAM.pixel_std))
+    tokens = tokens + encoder.pos_embed[...]
+    for block in encoder.blocks:
+        tokens = block(tokens)
+    found, expected = np.asarray(tokens).reshape(4, 64, -1), np.asarray(expected)
+    centred = [x - x.mean((0, 1)) for x in (found, expected)]
+    likeness = (centred[0] * centred[1]).sum() / np.prod([np.linalg.norm(x) for x in centred])
+    assert likeness > 0.9
+
+
+def test_a_tower_of_other_sizes_cannot_be_transferred():
+    clip = random_weights(lambda: Clip(CLIP, rngs=nnx.Rngs(0)), 0)
+    wide = dataclasses.replace(SAM, width=2 * SAM.width)
+    sam = random_weights(lambda: Sam(wide, rngs=nnx.Rngs(0)), 1)
+    with pytest.raises(ConfigError, match="width 16: expected 8"):
+        transfer_image_tower(sam, clip, np.zeros((1, 64, 64, 3), np.uint8))
+
+
+def test_a_fresh_click_looks_at_its_place():
+    sam = jax.jit(lambda: Sam(SAM, rngs=nnx.Rngs(0)))()
+    align_positions(sam, 0)
+    encoder, attention = sam.prompt_encoder, sam.mask_decoder.transformer.layers[0]
+    attention = attention.cross_attn_token_to_image
+    grid = SAM.grid_size
+    keys = attention.k_proj(encoder.pe_layer.grid(grid, grid).reshape(grid * grid, -1))
+    for row, column in ((1, 6), (4, 3)):
+        click = (jnp.array([column, row]) + 0.5) / grid
+        query = attention.q_proj(encoder.pe_layer(click)) - attention.q_proj.bias[...]
+        weights = jax.nn.softmax(query @ keys.T / (keys.shape[1] / attention.heads) ** 0.5)
+        assert int(weights.argmax()) == row * grid + column
+        assert float(weights.max()) > 0.2

@@ -97,6 +97,11 @@ def test_umci_without_a_clip_is_one_sentence(data):
         make_task(_config("umci", data))
 
 
+def test_a_sam_that_starts_from_a_clip_needs_one(data):
+    with pytest.raises(ConfigError, match="from_clip"):
+        make_task(_config("sam", data, sam_task=SamTaskConfig(from_clip=True)))
+
+
 def test_pasted_patches_are_anomalous_where_the_picture_changed():
     sample = {
         "image": np.full((64, 64, 3), 100, np.uint8),

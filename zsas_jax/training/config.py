@@ -167,6 +167,8 @@ class SamTaskConfig:
     view_size: int = 0
     """Side of the training views in pixels, and of the saved SAM's input frame; 0 is that of the
     config or of `init`, whose learned positions are resampled for another."""
+    from_clip: bool = False
+    """Whether a fresh SAM's image encoder starts from the image tower of `init`'s CLIP."""
     prompts: int = 4
     """Targets (segments) per picture."""
     points: int = 8

@@ -10,15 +10,22 @@ pass through here.
 from collections.abc import Sequence
 
 import numpy as np
+from flax import nnx
 from jaxtyping import Float, UInt8
 
 from zsas_jax.clip import Clip
+from zsas_jax.errors import ConfigError
+from zsas_jax.ops.position import resample_positions
 from zsas_jax.sam import Sam
 from zsas_jax.training.starting import clip_statistics
 
 WHITENING_EPSILON = 1e-2
 ATTENTION_SHARES = (0.7, 0.7)
 VALUE_SHARES = (0.4, 0.4)
+# Of a fresh SAM's prompts and cross-attentions, see `align_positions`.
+POSITION_FREQUENCIES = (0.1, 2.0)  # waves in half a frame
+POSITION_GAIN = 1.5
+CONTENT_SHARE = 0.3
 
 
 def initialize_clip(clip: Clip, images: UInt8[np.ndarray, "n h w 3"], seed: int) -> None:
@@ -47,16 +54,87 @@ def initialize_sam(sam: Sam, images: UInt8[np.ndarray, "n h w 3"], seed: int) ->
     for block in encoder.blocks:
         kernels = mimetic_attention(config.width, config.heads, rng)
         block.attn.qkv.kernel[...], block.attn.proj.kernel[...] = kernels
-    align_positions(sam)
+    align_positions(sam, seed)
 
 
-def align_positions(sam: Sam) -> None:
-    """Makes queries and keys of fresh cross-attentions equal functions of position.
+def transfer_image_tower(sam: Sam, clip: Clip, images: UInt8[np.ndarray, "n h w 3"]) -> None:
+    """Starts SAM's image encoder from CLIP's image tower, so that it need not learn to see anew.
 
-    A click then attends to the image around it from the first step on, which training would
-    otherwise have to find; SAM's own initialisation is not published.
+    The blocks are the same networks. What the encoder lacks is folded into its patch embedding and
+    positions: CLIP's pixel statistics exactly, `ln_pre` with the mean deviation of tokens of
+    `images` in place of each token's own. There is no class token, and SAM's GELU is the exact one.
+
+    Raises:
+        ConfigError: towers of different sizes.
     """
-    transformer = sam.mask_decoder.transformer
+    config, encoder, visual = clip.config, sam.image_encoder, clip.visual
+    sizes = {
+        "patch size": (sam.config.patch_size, config.patch_size),
+        "width": (sam.config.width, config.vision_width),
+        "blocks": (sam.config.depth, config.vision_layers),
+        "heads": (sam.config.heads, config.vision_heads),
+        "MLP ratio": (sam.config.mlp_ratio, config.vision_mlp_ratio),
+    }
+    for name, (found, expected) in sizes.items():
+        if found != expected:
+            raise ConfigError(
+                f"SAM's image encoder has {name} {found}: expected {expected}, that of the CLIP "
+                "whose image tower it starts from"
+            )
+    kernel, bias = _other_statistics(
+        np.asarray(visual.conv1.kernel[...]),
+        clip_statistics(config),
+        (sam.config.pixel_mean, sam.config.pixel_std),
+    )
+    stored, grid = visual.positional_embedding[...][1:], sam.config.grid_size
+    square = stored.reshape(config.grid_size, config.grid_size, -1)
+    positions = np.asarray(resample_positions(square, grid, grid, "bilinear"))
+    patches = _random_patches(images, config.patch_size, np.random.default_rng(0))
+    pixels = (patches - np.asarray(sam.config.pixel_mean)) / np.asarray(sam.config.pixel_std)
+    tokens = pixels.reshape(len(pixels), -1) @ kernel.reshape(-1, config.vision_width) + bias
+    tokens += np.asarray(stored)[np.arange(len(tokens)) % len(stored)]
+    gain = np.asarray(visual.ln_pre.scale[...]) / tokens.std(axis=-1).mean()
+
+    def normalize(x: np.ndarray) -> np.ndarray:
+        return (x - x.mean(axis=-1, keepdims=True)) * gain
+
+    encoder.patch_embed.proj.kernel[...] = normalize(kernel)
+    encoder.patch_embed.proj.bias[...] = normalize(bias) + np.asarray(visual.ln_pre.bias[...])
+    encoder.pos_embed[...] = normalize(positions)[None]
+    for block, source in zip(encoder.blocks, visual.transformer.resblocks, strict=True):
+        pairs = [
+            (block.norm1, source.ln_1),
+            (block.attn.qkv, source.attn.in_proj),
+            (block.attn.proj, source.attn.out_proj),
+            (block.norm2, source.ln_2),
+            (block.mlp.lin1, source.mlp.c_fc),
+            (block.mlp.lin2, source.mlp.c_proj),
+        ]
+        for new, old in pairs:
+            nnx.update(new, nnx.state(old))
+
+
+def align_positions(sam: Sam, seed: int) -> None:
+    """Makes a fresh SAM's prompts see where they are from the first step on.
+
+    Queries and keys of the cross-attentions become equal functions of position, strong enough for
+    the softmax, so that a click looks at the image around it; and what else is in the tokens (their
+    kind, what they have seen) counts less. The frequencies of positions spread evenly over
+    `POSITION_FREQUENCIES` on a logarithmic scale: of a few normally distributed ones, hardly any is
+    low enough to tell which side of a box's edge a pixel is on. SAM's own initialisation is not
+    published; training would otherwise have to find this.
+    """
+    encoder, transformer = sam.prompt_encoder, sam.mask_decoder.transformer
+    matrix = encoder.pe_layer.positional_encoding_gaussian_matrix
+    directions = np.asarray(matrix[...]) / np.linalg.norm(matrix[...], axis=0)
+    lowest, highest = np.log(POSITION_FREQUENCIES)
+    rng = np.random.default_rng(seed)
+    frequencies = np.exp(rng.uniform(lowest, highest, matrix.shape[1]))
+    matrix[...] = (directions * frequencies).astype(np.float32)
+    kinds = [embedding.embedding for embedding in encoder.point_embeddings]
+    seen = [norm.scale for layer in transformer.layers for norm in (layer.norm1, layer.norm3)]
+    for weights in (*kinds, *seen):
+        weights[...] = CONTENT_SHARE * weights[...]
     for layer in [*transformer.layers, transformer]:
         for name in (
             "cross_attn_token_to_image",
@@ -65,7 +143,8 @@ def align_positions(sam: Sam) -> None:
         ):
             attention = getattr(layer, name, None)
             if attention is not None:
-                attention.k_proj.kernel[...] = np.array(attention.q_proj.kernel[...])
+                kernel = POSITION_GAIN * attention.q_proj.kernel[...]
+                attention.q_proj.kernel[...] = attention.k_proj.kernel[...] = kernel
 
 
 def whitening_kernel(
@@ -82,9 +161,7 @@ def whitening_kernel(
     in levels of 0..255), each divided by its deviation, in a random rotation. Natural patches have
     nearly all their power in their mean colour, which drowns texture in a random embedding.
     """
-    count, height, side = images.shape[:3]
-    picks = rng.integers(0, [count, height - patch + 1, side - patch + 1], (8 * count, 3))
-    patches = np.stack([images[n, y : y + patch, x : x + patch] for n, y, x in picks])
+    patches = _random_patches(images, patch, rng)
     values = ((patches - np.asarray(mean)) / np.asarray(std)).reshape(len(patches), -1)
     power, axes = np.linalg.eigh(values.T @ values / len(values))
     power, axes = power[::-1][:width], axes[:, ::-1][:, :width]
@@ -93,6 +170,27 @@ def whitening_kernel(
         kernel = np.pad(kernel, ((0, 0), (0, width - kernel.shape[1])))
     rotation, _ = np.linalg.qr(rng.normal(size=(width, width)))
     return (kernel @ rotation).reshape(patch, patch, 3, width).astype(np.float32)
+
+
+def _random_patches(
+    images: UInt8[np.ndarray, "n h w 3"], patch: int, rng: np.random.Generator
+) -> UInt8[np.ndarray, "m p p 3"]:
+    count, height, side = images.shape[:3]
+    picks = rng.integers(0, [count, height - patch + 1, side - patch + 1], (8 * count, 3))
+    return np.stack([images[n, y : y + patch, x : x + patch] for n, y, x in picks])
+
+
+def _other_statistics(
+    kernel: Float[np.ndarray, "p p 3 width"],
+    old: tuple[Sequence[float], Sequence[float]],
+    new: tuple[Sequence[float], Sequence[float]],
+) -> tuple[Float[np.ndarray, "p p 3 width"], Float[np.ndarray, " width"]]:
+    """Kernel and bias that give for pixels normalised by `new` what `kernel` gives for `old`."""
+    (old_mean, old_std), (new_mean, new_std) = (
+        (np.asarray(x) for x in pair) for pair in (old, new)
+    )
+    bias = (((new_mean - old_mean) / old_std)[:, None] * kernel).sum((0, 1, 2))
+    return kernel * (new_std / old_std)[:, None], bias
 
 
 def sinusoidal_positions(

@@ -18,7 +18,11 @@ from zsas_jax.sam import Sam, resized
 from zsas_jax.training import captions, losses, starting
 from zsas_jax.training.config import OptimizerConfig, TrainConfig
 from zsas_jax.training.generated import generated_batches, some_images
-from zsas_jax.training.initialization import initialize_clip, initialize_sam
+from zsas_jax.training.initialization import (
+    initialize_clip,
+    initialize_sam,
+    transfer_image_tower,
+)
 from zsas_jax.training.loop import Batch, Scalars, Task
 from zsas_jax.training.optimizers import make_optimizer
 from zsas_jax.training.provenance import describe
@@ -147,7 +151,13 @@ def _sam_task(config: TrainConfig) -> Task:
     sam = start.sam
     if sam is None:
         sam = starting.fresh(lambda: Sam(sizes, rngs=nnx.Rngs(config.seed)))
-        initialize_sam(sam, some_images(config.data), config.seed)
+        images = some_images(config.data)
+        initialize_sam(sam, images, config.seed)
+        if config.sam_task.from_clip:
+            if start.clip is None:
+                raise ConfigError("sam_task.from_clip is set, but `init` has no CLIP")
+            transfer_image_tower(sam, start.clip, images)
+    start.clip = None
     if size != sizes.image_size:
         sam = resized(sam, size)
         parts = dataclasses.replace(parts, sam=sam.config)

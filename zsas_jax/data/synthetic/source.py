@@ -80,16 +80,20 @@ class SyntheticSource:
         words = (self.seed, key, number)
         return class_name, defect, int(np.random.SeedSequence(words).generate_state(1)[0])
 
-    def __getitem__(self, index: int) -> dict:
+    def sample(self, index: int) -> Sample:
+        """The picture of an item with its truth, segments included."""
         class_name, defect, seed = self.describe(index)
-        sample = _render_visible(class_name, seed, defect, self.size, self.split)
+        return _render_visible(class_name, seed, defect, self.size, self.split)
+
+    def __getitem__(self, index: int) -> dict:
+        sample = self.sample(index)
         return {
             "image": sample.image,
             "mask": sample.mask,
-            "name": f"{class_name}/{defect}/{index % self.per_class:04d}.png",
-            "category": captions.words(class_name),
-            "defect": defect,
-            "label": int(defect != "good"),
+            "name": f"{sample.class_name}/{sample.defect}/{index % self.per_class:04d}.png",
+            "category": captions.words(sample.class_name),
+            "defect": sample.defect,
+            "label": int(sample.defect != "good"),
         }
 
 

@@ -1,0 +1,161 @@
+"""What a SAM segments from one click or one box, on held-out synthetic pictures.
+
+python -m zsas_jax.promptable [--checkpoint DIR] [--per-class N] [--seeds N ...]
+
+Targets are objects, their parts and connected pieces of defects. The click is the pixel farthest
+from the target's edge (as SAM's evaluation chooses it), the box is the target's own. `oracle` is
+the best of the three masks that a click gives, `filled box` what no network is needed for.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Annotated, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from jaxtyping import Array, Bool, Float, UInt8
+from scipy import ndimage
+
+from zsas_jax import sam as sam_network
+from zsas_jax.cli.common import enable_compilation_cache, exit_on_error, parse_arguments
+from zsas_jax.data.synthetic import Sample, SyntheticSource
+from zsas_jax.errors import ConfigError
+from zsas_jax.pipeline import embed_for_sam
+from zsas_jax.prompting.regions import mask_boxes
+from zsas_jax.sam import Sam
+from zsas_jax.weights.checkpoint import load
+
+SMALLEST = 24  # pixels of a target, in pictures of side 256
+TARGETS = 4  # of a picture, at random where it has more
+PROMPTS = ("click", "oracle", "box", "filled box")
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """What the command takes."""
+
+    checkpoint: str = "tiny"
+    """A checkpoint's directory, or the name of one that comes with zsas_jax."""
+    per_class: Annotated[int, tyro.conf.arg(metavar="N")] = 12
+    """Pictures of each held-out class."""
+    seeds: Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...")] = (0,)
+    """Seeds of the pictures."""
+
+
+class Target(NamedTuple):
+    """What is to be segmented, bool [H, W]; `kind` is "defect" or "object"."""
+
+    kind: str
+    mask: Bool[np.ndarray, "h w"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints a table; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    with exit_on_error() as outcome:
+        args = parse_arguments(
+            Arguments, argv, Arguments(), "python -m zsas_jax.promptable", __doc__ or ""
+        )
+        enable_compilation_cache()
+        sam = load(args.checkpoint).model.sam
+        if sam is None:
+            raise ConfigError(f"checkpoint {args.checkpoint} has no SAM: expected one with a SAM")
+        sources = [SyntheticSource("eval", seed, args.per_class) for seed in args.seeds]
+        print(table([row for source in sources for row in intersections(sam, source)]))
+    return outcome.code
+
+
+def intersections(sam: Sam, source: SyntheticSource) -> Iterator[tuple[str, list[float]]]:
+    """Kind and the IoU with each of `PROMPTS`, of every target of the pictures."""
+    for index in range(len(source)):
+        sample = source.sample(index)
+        found = targets(sample)
+        picks = np.random.default_rng((source.seed, index)).permutation(len(found))[:TARGETS]
+        chosen = [found[i] for i in sorted(picks)]
+        if not chosen:
+            continue
+        truth = np.zeros((TARGETS, *sample.mask.shape), bool)
+        points = np.zeros((TARGETS, 1, 2), np.float32)
+        for row, target in enumerate(chosen):
+            truth[row], points[row, 0] = target.mask, innermost(target.mask)
+        masks = jax.device_get(_segment(sam, sample.image, points, truth))
+        for row, target in enumerate(chosen):
+            clicks = [_iou(mask, target.mask) for mask in masks.clicked[row]]
+            believed = clicks[int(masks.quality[row].argmax())]
+            boxed, filled = (_iou(each[row], target.mask) for each in (masks.boxed, masks.filled))
+            yield target.kind, [believed, max(clicks), boxed, filled]
+
+
+def targets(sample: Sample) -> list[Target]:
+    """Objects, parts and pieces of the defect that are large enough to be seen."""
+    least = SMALLEST * (sample.mask.shape[0] / 256) ** 2
+    pieces, count = ndimage.label(sample.mask, np.ones((3, 3)))
+    found = [Target("defect", pieces == number) for number in range(1, count + 1)]
+    objects = np.where(sample.mask, 0, sample.segments)
+    found += [Target("object", objects == number) for number in np.unique(objects) if number]
+    return [target for target in found if target.mask.sum() >= least]
+
+
+def innermost(mask: Bool[np.ndarray, "h w"]) -> tuple[int, int]:
+    """(x, y) of the pixel that is farthest from the mask's edge, the picture's border included."""
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    row, column = np.unravel_index(depth.argmax(), mask.shape)
+    return int(column), int(row)
+
+
+def table(rows: Sequence[tuple[str, list[float]]]) -> str:
+    """Mean IoU by kind of target, as markdown."""
+    lines = [f"| targets | number | {' | '.join(PROMPTS)} |", "|---" * (len(PROMPTS) + 2) + "|"]
+    for kind in ("defect", "object", "all"):
+        values = np.array([each for found, each in rows if kind in (found, "all")])
+        if len(values):
+            means = " | ".join(f"{mean:.3f}" for mean in values.mean(0))
+            lines.append(f"| {kind} | {len(values)} | {means} |")
+    return "\n".join(lines)
+
+
+class _Masks(NamedTuple):
+    clicked: Bool[Array, "r 3 h w"]
+    quality: Float[Array, "r 3"]
+    boxed: Bool[Array, "r h w"]
+    filled: Bool[Array, "r h w"]
+
+
+@jax.jit
+def _segment(
+    sam: Sam,
+    image: UInt8[Array, "h w 3"],
+    points: Float[Array, "r 1 2"],
+    truth: Bool[Array, "r h w"],
+) -> _Masks:
+    """Masks of a square picture at its own size; `points` (x, y) are pixel indices."""
+    side, size = sam.config.image_size, image.shape[0]
+    embedding = embed_for_sam(sam, image[None], jnp.full((1, 2), size), jnp.full((1, 2), side))
+    boxes, _ = mask_boxes(truth)
+
+    def in_frame(indices: Float[Array, "..."]) -> Float[Array, "..."]:
+        """SAM's pixels are indices too; it adds half a pixel itself."""
+        return (indices[None] + 0.5) * (side / size) - 0.5
+
+    labels = jnp.ones((1, len(points), 1), jnp.int32)
+    clicked = sam_network.decode_masks(sam, embedding, in_frame(points), labels)
+    boxed = sam_network.decode_masks(sam, embedding, boxes=in_frame(boxes), multimask=False)
+
+    def full(logits: Float[Array, "r m h4 w4"]) -> Bool[Array, "r m h w"]:
+        return jax.image.resize(logits, (*logits.shape[:2], size, size), "linear") > 0
+
+    x, y = jnp.arange(size), jnp.arange(size)[:, None]
+    x0, y0, x1, y1 = (boxes[:, i, None, None] for i in range(4))
+    filled = (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
+    return _Masks(full(clicked.logits[0]), clicked.iou[0], full(boxed.logits[0])[:, 0], filled)
+
+
+def _iou(first: Bool[np.ndarray, "h w"], second: Bool[np.ndarray, "h w"]) -> float:
+    return float((first & second).sum() / (first | second).sum())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
