@@ -13,7 +13,7 @@ CONFIG = TrainConfig(
     task="umci",
     steps=10,
     batch_size=8,
-    init=("runs/clip_tiny_256/model", "runs/sam_tiny_128/model"),
+    init=("runs/clip_tiny_256/model", "runs/sam_tiny_192/model"),
     umci_task=UmciTaskConfig(
         loss="balanced", balance=0.5, focus=1.0, tuning_per_class=3, calibration_per_class=6
     ),
@@ -21,5 +21,12 @@ CONFIG = TrainConfig(
     optimizer=OptimizerConfig(
         learning_rate=1e-5, weight_decay=0.01, warmup_steps=2, schedule="cosine"
     ),
-    pipeline=PipelineConfig(clip_image_size=320, rough_threshold=0.8, cascade_rough_weight=0.8),
+    pipeline=PipelineConfig(
+        clip_image_size=384,
+        rough_threshold=0.8,
+        regions=2,
+        cascade_rough_weight=0.5,
+        score_top_fraction=0.001,
+        score_map_weight=1.0,
+    ),
 )

@@ -46,6 +46,7 @@ def test_bad_input_is_one_sentence(main, capsys, tmp_path, arguments, message):
         "clip_tiny_256",
         "sam_tiny",
         "sam_tiny_128",
+        "sam_tiny_192",
         "umci_tiny",
         "umci_mvtec",
         "umci_visa",
