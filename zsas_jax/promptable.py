@@ -18,6 +18,7 @@ import numpy as np
 import tyro
 from jaxtyping import Array, Bool, Float, UInt8
 from scipy import ndimage
+from skimage import measure
 
 from zsas_jax import sam as sam_network
 from zsas_jax.cli.common import enable_compilation_cache, exit_on_error, parse_arguments
@@ -92,8 +93,8 @@ def intersections(sam: Sam, source: SyntheticSource) -> Iterator[tuple[str, list
 def targets(sample: Sample) -> list[Target]:
     """Objects, parts and pieces of the defect that are large enough to be seen."""
     least = SMALLEST * (sample.mask.shape[0] / 256) ** 2
-    pieces, count = ndimage.label(sample.mask, np.ones((3, 3)))
-    found = [Target("defect", pieces == number) for number in range(1, count + 1)]
+    pieces = np.asarray(measure.label(sample.mask, connectivity=2))
+    found = [Target("defect", pieces == number) for number in range(1, pieces.max() + 1)]
     objects = np.where(sample.mask, 0, sample.segments)
     found += [Target("object", objects == number) for number in np.unique(objects) if number]
     return [target for target in found if target.mask.sum() >= least]
@@ -101,7 +102,7 @@ def targets(sample: Sample) -> list[Target]:
 
 def innermost(mask: Bool[np.ndarray, "h w"]) -> tuple[int, int]:
     """(x, y) of the pixel that is farthest from the mask's edge, the picture's border included."""
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    depth = np.asarray(ndimage.distance_transform_edt(np.pad(mask, 1)))[1:-1, 1:-1]
     row, column = np.unravel_index(depth.argmax(), mask.shape)
     return int(column), int(row)
 

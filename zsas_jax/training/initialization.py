@@ -98,8 +98,10 @@ def transfer_image_tower(sam: Sam, clip: Clip, images: UInt8[np.ndarray, "n h w 
     def normalize(x: np.ndarray) -> np.ndarray:
         return (x - x.mean(axis=-1, keepdims=True)) * gain
 
-    encoder.patch_embed.proj.kernel[...] = normalize(kernel)
-    encoder.patch_embed.proj.bias[...] = normalize(bias) + np.asarray(visual.ln_pre.bias[...])
+    embedding = encoder.patch_embed.proj
+    assert embedding.bias is not None
+    embedding.kernel[...] = normalize(kernel)
+    embedding.bias[...] = normalize(bias) + np.asarray(visual.ln_pre.bias[...])
     encoder.pos_embed[...] = normalize(positions)[None]
     for block, source in zip(encoder.blocks, visual.transformer.resblocks, strict=True):
         pairs = [
