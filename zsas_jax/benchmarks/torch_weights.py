@@ -74,6 +74,7 @@ def transformers_sam(sam: Sam, attention: str = "sdpa") -> transformers.SamModel
         "num_hidden_layers": config.decoder_depth,
         "num_attention_heads": config.decoder_heads,
         "attention_downsample_rate": config.decoder_downsample,
+        "attention_downsample_rate": config.decoder_downsample,
         "iou_head_depth": config.iou_head_depth,
         "iou_head_hidden_dim": config.iou_head_hidden,
         "layer_norm_eps": config.decoder_eps,

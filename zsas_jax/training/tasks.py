@@ -157,7 +157,7 @@ def _sam_task(config: TrainConfig) -> Task:
             if start.clip is None:
                 raise ConfigError("sam_task.from_clip is set, but `init` has no CLIP")
             transfer_image_tower(sam, start.clip, images)
-    start.clip = None
+            start.clip = None  # Not part of what this run saves.
     if size != sizes.image_size:
         sam = resized(sam, size)
         parts = dataclasses.replace(parts, sam=sam.config)
