@@ -2,6 +2,7 @@
 """This package's networks as transformers' models of the same weights, to compare speed with."""
 
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -74,7 +75,6 @@ def transformers_sam(sam: Sam, attention: str = "sdpa") -> transformers.SamModel
         "num_hidden_layers": config.decoder_depth,
         "num_attention_heads": config.decoder_heads,
         "attention_downsample_rate": config.decoder_downsample,
-        "attention_downsample_rate": config.decoder_downsample,
         "iou_head_depth": config.iou_head_depth,
         "iou_head_hidden_dim": config.iou_head_hidden,
         "layer_norm_eps": config.decoder_eps,
@@ -84,7 +84,11 @@ def transformers_sam(sam: Sam, attention: str = "sdpa") -> transformers.SamModel
     )
     tensors = state_dict(sam, transformers_rules(config))
     tensors[SHARED_MATRIX_COPY] = tensors[SHARED_MATRIX]
-    return _filled(transformers.SamModel, theirs, tensors, attention)
+    # Its two-way blocks ignore the config's rate and take this default.
+    block = transformers.models.sam.modeling_sam.SamTwoWayAttentionBlock
+    defaults = (config.decoder_downsample, False)
+    with mock.patch.object(block.__init__, "__defaults__", defaults):
+        return _filled(transformers.SamModel, theirs, tensors, attention)
 
 
 def transformers_clip(clip: Clip, attention: str = "sdpa") -> transformers.CLIPModel:
