@@ -146,7 +146,8 @@ def align_positions(sam: Sam, seed: int) -> None:
             attention = getattr(layer, name, None)
             if attention is not None:
                 kernel = POSITION_GAIN * attention.q_proj.kernel[...]
-                attention.q_proj.kernel[...] = attention.k_proj.kernel[...] = kernel
+                attention.q_proj.kernel[...] = kernel
+                attention.k_proj.kernel[...] = np.array(kernel)  # Donated buffers must differ.
 
 
 def whitening_kernel(
