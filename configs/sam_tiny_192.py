@@ -1,4 +1,4 @@
-"""The tiny model's SAM, second part: mostly whole pictures, at the size that the pipeline uses.
+"""The tiny model's SAM, third part: a short run in the frame that the pipeline uses.
 
 python train.py --config configs/sam_tiny_192.py --output-dir runs/sam_tiny_192
 """
@@ -7,17 +7,17 @@ from zsas_jax.training.config import DataConfig, OptimizerConfig, SamTaskConfig,
 
 CONFIG = TrainConfig(
     task="sam",
-    steps=4000,
-    batch_size=8,
-    init=("runs/sam_tiny/model",),
-    data=DataConfig(stretch=2.0, crop_min=0.4, full_picture=0.5, foreign_patch=0.15),
+    steps=100,
+    batch_size=16,
+    init=("runs/sam_tiny_128/model",),
+    data=DataConfig(stretch=2.0, crop_min=0.4, full_picture=0.3, foreign_patch=0.15),
     sam_task=SamTaskConfig(view_size=192, prompts=4, points=11, focal_weight=5.0, defect_share=0.6),
     optimizer=OptimizerConfig(
         algorithm="muon",
         learning_rate=1e-3,
         weight_decay=0.02,
         b2=0.98,
-        warmup_steps=50,
+        warmup_steps=10,
         schedule="cosine",
     ),
 )

@@ -21,5 +21,13 @@ CONFIG = TrainConfig(
     optimizer=OptimizerConfig(
         learning_rate=1e-5, weight_decay=0.01, warmup_steps=2, schedule="cosine"
     ),
-    pipeline=PipelineConfig(clip_image_size=320, rough_threshold=0.8, cascade_rough_weight=0.8),
+    pipeline=PipelineConfig(
+        clip_image_size=384,
+        rough_threshold=0.8,
+        regions=2,
+        cps_stages=2,
+        cascade_rough_weight=0.9,
+        score_top_fraction=0.001,
+        score_map_weight=1.0,
+    ),
 )

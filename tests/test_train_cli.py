@@ -21,13 +21,14 @@ def main():
         (["--steps", "0"], "steps is 0: expected at least 1"),
         (["--resume"], "no run to resume"),
         (["--devices", "99"], "devices is 99: expected 1 to "),
-        (["--optimizer.accumulation", "3"], "batch_size is 8: expected a multiple of the 3 parts"),
+        (["--optimizer.accumulation", "3"], "batch_size is 32: expected a multiple of the 3 parts"),
         (["--coordinator", "127.0.0.1:1"], "expected --num-processes and --process-id too"),
     ],
 )
 def test_bad_input_is_one_sentence(main, capsys, tmp_path, arguments, message):
     if "--config" not in arguments:
-        arguments = ["--config", str(ROOT / "configs" / "sam_tiny.py"), *arguments]
+        fresh = ["--init", "--sam-task.no-from-clip"]
+        arguments = ["--config", str(ROOT / "configs" / "sam_tiny.py"), *fresh, *arguments]
     arguments += ["--data.pictures", "2", "--data.size", "64", "--data.workers", "1"]
     arguments += ["--data.cache-dir", str(tmp_path), "--output-dir", str(tmp_path / "run")]
     assert main(arguments) == 2
@@ -44,6 +45,7 @@ def test_bad_input_is_one_sentence(main, capsys, tmp_path, arguments, message):
         "clip_tiny_192",
         "clip_tiny_256",
         "sam_tiny",
+        "sam_tiny_128",
         "sam_tiny_192",
         "umci_tiny",
         "umci_mvtec",

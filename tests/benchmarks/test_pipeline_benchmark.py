@@ -25,6 +25,7 @@ def test_maps_and_scores_agree(tiny, stages):
     networks, config, text = tiny
     config = dataclasses.replace(
         config,
+        clip_image_size=networks.sam.config.image_size,
         cps_stages=stages,
         cascade_rough_weight=0.5,
         rough_threshold=0.5,
