@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 from PIL import Image
 from random_weights import random_weights
+from small_sam import SMALL_SAM
 
 from zsas_jax import clip as clip_api
 from zsas_jax import sam as sam_api
@@ -19,7 +20,6 @@ from zsas_jax.errors import ConfigError
 from zsas_jax.model import Model
 from zsas_jax.ops.layers import Buffer
 from zsas_jax.pipeline import METHODS, cast_parameters, embed_for_sam, frames_of, segment
-from zsas_jax.sam import SamConfig
 from zsas_jax.umci import UmciConfig, anomaly_probability
 
 PIPELINE = PipelineConfig(
@@ -49,19 +49,7 @@ CONFIG = Config(
         text_heads=1,
         embed_dim=12,
     ),
-    sam=SamConfig(
-        image_size=64,
-        width=16,
-        depth=1,
-        heads=2,
-        global_attn_indexes=(),
-        window_size=3,
-        out_chans=16,
-        mask_channels=8,
-        decoder_heads=2,
-        decoder_mlp_dim=16,
-        iou_head_hidden=16,
-    ),
+    sam=SMALL_SAM,
     umci=UmciConfig(width=16, text_dim=12, hidden_dim=8, layers=(1, 2)),
     pipeline=PIPELINE,
 )

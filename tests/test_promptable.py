@@ -5,26 +5,11 @@ import numpy as np
 import pytest
 from flax import nnx
 from random_weights import random_weights
+from small_sam import SMALL_SAM
 
 from zsas_jax import promptable
 from zsas_jax.data.synthetic import Sample, SyntheticSource
 from zsas_jax.sam import Sam
-from zsas_jax.sam.config import SamConfig
-
-SAM = SamConfig(
-    image_size=64,
-    patch_size=16,
-    width=8,
-    depth=1,
-    heads=2,
-    global_attn_indexes=(0,),
-    window_size=3,
-    out_chans=8,
-    decoder_depth=1,
-    decoder_heads=2,
-    decoder_mlp_dim=8,
-    iou_head_hidden=8,
-)
 
 
 def _sample() -> Sample:
@@ -54,7 +39,7 @@ def test_the_click_is_farthest_from_the_edge():
 
 def test_a_network_that_gives_one_answer_scores_what_that_answer_scores(monkeypatch):
     """Logits above zero everywhere: the click's and the box's mask are the whole picture."""
-    sam = random_weights(lambda: Sam(SAM, rngs=nnx.Rngs(0)), 0)
+    sam = random_weights(lambda: Sam(SMALL_SAM, rngs=nnx.Rngs(0)), 0)
 
     def everything(sam, embedding, points=None, labels=None, boxes=None, multimask=True):
         regions = (boxes if points is None else points).shape[1]
@@ -73,7 +58,7 @@ def test_a_network_that_gives_one_answer_scores_what_that_answer_scores(monkeypa
 
 
 def test_every_prompt_of_a_real_decoder_is_scored():
-    sam = random_weights(lambda: Sam(SAM, rngs=nnx.Rngs(0)), 0)
+    sam = random_weights(lambda: Sam(SMALL_SAM, rngs=nnx.Rngs(0)), 0)
     source = SyntheticSource("eval", 1, per_class=2, size=96, classes=("screw",))
     rows = list(promptable.intersections(sam, source))
     values = np.array([each for _, each in rows])

@@ -8,27 +8,14 @@ import numpy as np
 import pytest
 from flax import nnx
 from random_weights import random_weights
+from small_sam import SMALL_SAM
 
 from zsas_jax.config import PipelineConfig
 from zsas_jax.prompting.cascade import boxes_of_masks, cascade_masks
 from zsas_jax.prompting.points import PointPrompts
 from zsas_jax.prompting.regions import Regions
-from zsas_jax.sam import Sam, SamConfig, decode_masks
+from zsas_jax.sam import Sam, decode_masks
 
-SAM = SamConfig(
-    image_size=64,
-    patch_size=16,
-    width=8,
-    depth=1,
-    heads=2,
-    global_attn_indexes=(),
-    window_size=3,
-    out_chans=16,
-    mask_channels=8,
-    decoder_heads=2,
-    decoder_mlp_dim=16,
-    iou_head_hidden=16,
-)
 FRAME = np.array([[64, 50], [40, 64]], np.int32)
 
 
@@ -37,7 +24,7 @@ decode = jax.jit(decode_masks)
 
 @pytest.fixture(scope="module")
 def sam():
-    return random_weights(lambda: Sam(SAM, rngs=nnx.Rngs(0)))
+    return random_weights(lambda: Sam(SMALL_SAM, rngs=nnx.Rngs(0)))
 
 
 def case():

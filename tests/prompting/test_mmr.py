@@ -5,10 +5,11 @@ from flax import nnx
 from random_weights import random_weights
 from scipy import ndimage
 from skimage.measure import label, regionprops
+from small_sam import SMALL_SAM
 
 from zsas_jax.config import PipelineConfig
 from zsas_jax.prompting.mmr import refined_masks, spatial_prompts
-from zsas_jax.sam import Sam, SamConfig, decode_masks
+from zsas_jax.sam import Sam, decode_masks
 
 CONFIG = PipelineConfig(method="clipsam", mmr_boxes=7, mmr_points=4, rough_threshold=0.5)
 
@@ -61,20 +62,7 @@ def test_an_image_without_foreground_has_no_prompts():
 
 
 def test_masks_equal_sam_box_by_box():
-    config = SamConfig(
-        image_size=64,
-        width=8,
-        depth=1,
-        heads=2,
-        global_attn_indexes=(),
-        window_size=3,
-        out_chans=16,
-        mask_channels=8,
-        decoder_heads=2,
-        decoder_mlp_dim=16,
-        iou_head_hidden=16,
-    )
-    sam = random_weights(lambda: Sam(config, rngs=nnx.Rngs(0)))
+    sam = random_weights(lambda: Sam(SMALL_SAM, rngs=nnx.Rngs(0)))
     rough, inside = rough_case()
     rough, inside = np.pad(rough, (0, 24)), np.pad(inside, (0, 24))
     prompts, regions = prompts_of(rough, inside)

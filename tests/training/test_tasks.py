@@ -5,11 +5,11 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from small_sam import SMALL_SAM
 from small_world import CLIP
 
 from zsas_jax.config import PipelineConfig
 from zsas_jax.errors import ConfigError
-from zsas_jax.sam.config import SamConfig
 from zsas_jax.training import captions
 from zsas_jax.training.augment import augment
 from zsas_jax.training.config import DataConfig, SamTaskConfig, TrainConfig, UmciTaskConfig
@@ -18,21 +18,6 @@ from zsas_jax.training.sam import sam_sample
 from zsas_jax.training.tasks import make_task
 from zsas_jax.umci.config import UmciConfig
 from zsas_jax.weights.checkpoint import load
-
-SAM = SamConfig(
-    image_size=64,
-    patch_size=16,
-    width=8,
-    depth=1,
-    heads=2,
-    global_attn_indexes=(0,),
-    window_size=3,
-    out_chans=8,
-    decoder_depth=1,
-    decoder_heads=2,
-    decoder_mlp_dim=8,
-    iou_head_hidden=8,
-)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +32,7 @@ def _config(task, data, **changes):
         "steps": 2,
         "batch_size": 2,
         "clip": CLIP,
-        "sam": SAM,
+        "sam": SMALL_SAM,
         "umci": UmciConfig(width=8, text_dim=8, hidden_dim=8, layers=(1, 2)),
         "data": data,
         "pipeline": PipelineConfig(clip_image_size=32),
@@ -70,16 +55,16 @@ def test_every_task_trains_and_umci_takes_over_the_other_networks(data, tmp_path
     networks = (str(saved["clip"]), str(saved["sam"]))
     with pytest.raises(ConfigError, match="4 stage weights for a UMCI of 2 stages"):
         make_task(_config("umci", data, init=networks))
-    other = dataclasses.replace(SAM, depth=2)
+    other = dataclasses.replace(SMALL_SAM, depth=2)
     with pytest.raises(ConfigError, match=r"sam in the config has other sizes than in init"):
         make_task(_config("umci", data, init=networks, sam=other, umci_task=stages))
     config = _config("umci", data, init=networks, umci_task=stages)
     bundle = load(train(config, make_task(config), tmp_path / "umci"))
     assert bundle.config.clip == CLIP
-    assert bundle.config.sam == SAM
+    assert bundle.config.sam == SMALL_SAM
     assert bundle.tokenizer is not None
     # A SAM goes on at another size.
-    larger = dataclasses.replace(SAM, image_size=2 * SAM.image_size)
+    larger = dataclasses.replace(SMALL_SAM, image_size=2 * SMALL_SAM.image_size)
     task = SamTaskConfig(view_size=larger.image_size)
     resized = make_task(_config("sam", data, init=networks, sam_task=task))
     exported = resized.export(resized.params)

@@ -4,8 +4,9 @@
 The networks run on whole batches, all regions of all images go through SAM's decoder at once and
 regions that are not there are left out. Components and distances are SciPy's, one image after the
 other, as is usual. Images are resized in floating point with antialiasing, so that levels differ
-from Pillow's by less than one and prompts now and then by a pixel. Regions with fewer points than others
-are padded as transformers pads them, with zero tokens that its decoder attends to; ours does not.
+from Pillow's by less than one and prompts now and then by a pixel. Regions with fewer points than
+others are padded as transformers pads them, with zero tokens that its decoder attends to; ours
+does not.
 """
 
 from typing import Any, NamedTuple

@@ -43,8 +43,8 @@ def initialize_clip(clip: Clip, images: UInt8[np.ndarray, "n h w 3"], seed: int)
         block.attn.in_proj.kernel[...], block.attn.out_proj.kernel[...] = kernels
 
 
-def initialize_sam(sam: Sam, images: UInt8[np.ndarray, "n h w 3"], seed: int) -> None:
-    """The same for a fresh SAM's image encoder; `align_positions` is its decoder's part."""
+def initialize_image_encoder(sam: Sam, images: UInt8[np.ndarray, "n h w 3"], seed: int) -> None:
+    """The same for a fresh SAM's image encoder; `align_positions` is its decoder's start."""
     rng = np.random.default_rng(seed)
     config, encoder = sam.config, sam.image_encoder
     mean, std = config.pixel_mean, config.pixel_std
@@ -54,7 +54,6 @@ def initialize_sam(sam: Sam, images: UInt8[np.ndarray, "n h w 3"], seed: int) ->
     for block in encoder.blocks:
         kernels = mimetic_attention(config.width, config.heads, rng)
         block.attn.qkv.kernel[...], block.attn.proj.kernel[...] = kernels
-    align_positions(sam, seed)
 
 
 def transfer_image_tower(sam: Sam, clip: Clip, images: UInt8[np.ndarray, "n h w 3"]) -> None:

@@ -19,8 +19,9 @@ from zsas_jax.training import captions, losses, starting
 from zsas_jax.training.config import OptimizerConfig, TrainConfig
 from zsas_jax.training.generated import generated_batches, some_images
 from zsas_jax.training.initialization import (
+    align_positions,
     initialize_clip,
-    initialize_sam,
+    initialize_image_encoder,
     transfer_image_tower,
 )
 from zsas_jax.training.loop import Batch, Scalars, Task
@@ -152,10 +153,12 @@ def _sam_task(config: TrainConfig) -> Task:
     if sam is None:
         sam = starting.fresh(lambda: Sam(sizes, rngs=nnx.Rngs(config.seed)))
         images = some_images(config.data)
-        initialize_sam(sam, images, config.seed)
-        if config.sam_task.from_clip:
-            if start.clip is None:
-                raise ConfigError("sam_task.from_clip is set, but `init` has no CLIP")
+        align_positions(sam, config.seed)
+        if not config.sam_task.from_clip:
+            initialize_image_encoder(sam, images, config.seed)
+        elif start.clip is None:
+            raise ConfigError("sam_task.from_clip is set, but `init` has no CLIP")
+        else:
             transfer_image_tower(sam, start.clip, images)
             start.clip = None  # Not part of what this run saves.
     if size != sizes.image_size:
