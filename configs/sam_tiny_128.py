@@ -7,6 +7,7 @@ from zsas_jax.training.config import DataConfig, OptimizerConfig, SamTaskConfig,
 
 CONFIG = TrainConfig(
     task="sam",
+    seed=1,  # Other pictures first than in the part before.
     steps=850,
     batch_size=16,
     init=("runs/sam_tiny/model",),

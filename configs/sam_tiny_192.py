@@ -7,6 +7,7 @@ from zsas_jax.training.config import DataConfig, OptimizerConfig, SamTaskConfig,
 
 CONFIG = TrainConfig(
     task="sam",
+    seed=2,  # Other pictures first than in the parts before.
     steps=100,
     batch_size=16,
     init=("runs/sam_tiny_128/model",),
