@@ -1,4 +1,4 @@
-"""The PyTorch pipeline takes the same steps: its maps are ours but for resizing."""
+"""The PyTorch pipeline takes the same steps: its maps are ours but for resizing and padding."""
 
 import dataclasses
 import json

@@ -41,6 +41,13 @@ def _config(task, data, **changes):
     return TrainConfig(**{**settings, **changes})
 
 
+def test_a_sam_from_a_clip_asks_for_one_before_pictures_are_rendered(tmp_path):
+    data = DataConfig(pictures=6, size=64, cache_dir=str(tmp_path), workers=1)
+    with pytest.raises(ConfigError, match="from_clip is set, but `init` has no CLIP"):
+        make_task(_config("sam", data, sam_task=SamTaskConfig(from_clip=True)))
+    assert not any(tmp_path.iterdir())
+
+
 def test_every_task_trains_and_umci_takes_over_the_other_networks(data, tmp_path):
     saved = {}
     for name in ("clip", "sam"):

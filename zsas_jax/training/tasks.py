@@ -152,14 +152,13 @@ def _sam_task(config: TrainConfig) -> Task:
     sam = start.sam
     if sam is None:
         sam = starting.fresh(lambda: Sam(sizes, rngs=nnx.Rngs(config.seed)))
-        images = some_images(config.data)
         align_positions(sam, config.seed)
         if not config.sam_task.from_clip:
-            initialize_image_encoder(sam, images, config.seed)
+            initialize_image_encoder(sam, some_images(config.data), config.seed)
         elif start.clip is None:
             raise ConfigError("sam_task.from_clip is set, but `init` has no CLIP")
         else:
-            transfer_image_tower(sam, start.clip, images)
+            transfer_image_tower(sam, start.clip, some_images(config.data))
             start.clip = None  # Not part of what this run saves.
     if size != sizes.image_size:
         sam = resized(sam, size)
