@@ -36,9 +36,6 @@ class DataConfig:
     """Share of samples that are not cropped."""
     grey: float = 0.2
     """Share of samples turned grey."""
-    uneven_light: float = 0.0
-    """Share of samples whose light falls off, or grows, towards borders, corners or along a wave;
-    that is no anomaly."""
     workers: int = 2
     """Processes that render the pool, threads that read it."""
 
