@@ -13,7 +13,7 @@ CONFIG = TrainConfig(
     task="umci",
     steps=10,
     batch_size=8,
-    init=("runs/clip_tiny_320/model", "runs/sam_tiny_192/model"),
+    init=("runs/clip_tiny_288/model", "runs/sam_tiny_192/model"),
     umci_task=UmciTaskConfig(
         loss="balanced", balance=0.5, focus=1.0, tuning_per_class=3, calibration_per_class=6
     ),

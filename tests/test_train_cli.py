@@ -45,6 +45,7 @@ def test_bad_input_is_one_sentence(main, capsys, tmp_path, arguments, message):
         "clip_tiny_192",
         "clip_tiny_256",
         "clip_tiny_320",
+        "clip_tiny_288",
         "sam_tiny",
         "sam_tiny_128",
         "sam_tiny_192",

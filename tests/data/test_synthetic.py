@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from zsas_jax.data import synthetic
-from zsas_jax.data.synthetic import baseline, classes, noise, splits
+from zsas_jax.data.synthetic import baseline, classes, held_out_defects, made_up, noise, splits
 from zsas_jax.data.synthetic.camera import mostly_covered
 from zsas_jax.data.synthetic.render import render
+from zsas_jax.data.synthetic.scene import Scene, Studio
 from zsas_jax.errors import ConfigError, DatasetError
 
 ALL = [(split, name) for split, specs in classes.CLASSES.items() for name in specs]
@@ -63,6 +64,19 @@ def test_every_defect_changes_what_its_mask_says(split, defect, monkeypatch):
         grown = noise_margin(bad.mask, 4)
         # Soft borders and shadows under strands stay close to the mask.
         assert (change[~grown] > 40).mean() < 0.002
+
+
+@pytest.mark.parametrize("name", ["gasket", "hazelnut", "candle"])
+def test_a_displaced_part_leaves_a_print_and_what_it_encloses_is_no_defect(name):
+    for seed in range(4):
+        studio = Studio(np.random.default_rng(seed), "eval", 256)
+        scene = classes.CLASSES["eval"][name].draw(studio)
+        moved, cover = held_out_defects.displaced_part(scene, np.random.default_rng(seed), 0.3, 0.3)
+        change = np.abs(moved - scene.rgb).max(-1)
+        assert (change[cover > 0.5] > 0.02).mean() > 0.75
+        part = max(scene.parts, key=lambda part: change[part.window][part.alpha > 0.9].mean())
+        unlike = np.abs(moved[part.window] - part.under).max(-1) > 0.03
+        assert unlike[part.alpha > 0.9].mean() > 0.85
 
 
 def noise_margin(mask: np.ndarray, pixels: int) -> np.ndarray:
@@ -172,6 +186,23 @@ def test_segments_hold_objects_and_parts():
     assert sample.segments.max() >= 2
     assert (sample.segments == 0).any()
     assert render("terrazzo", 4, split="eval").segments.max() > 50
+
+
+def test_zones_of_made_up_objects_stay_on_them_and_hold_their_own_material():
+    covered = []
+    for seed in range(30):
+        s = Studio(np.random.default_rng(seed), "train", 256)
+        scene = Scene(s, np.full(3, 0.5, np.float32), is_object=True)
+        zones = made_up._zones(s)
+        stamp = scene.stamp(0.5, 0.5, 0.3, reach=1.3)
+        distance = np.maximum(np.abs(stamp.u), np.abs(stamp.v)) - 0.9
+        zones(scene, stamp, distance.astype(np.float32))
+        changed = np.abs(scene.rgb[stamp.window] - 0.5).max(-1) > 0.02
+        assert not changed[distance > 0.02].any()
+        covered.append((scene.segments > 0).mean() / (distance <= 0).mean())
+    covered = np.array(covered)
+    assert 0.3 < (covered == 0).mean() < 0.7  # Half of the objects are of one material.
+    assert np.quantile(covered, 0.9) > 0.1
 
 
 def test_captions_name_training_things_alone_and_state_the_state():

@@ -136,6 +136,29 @@ def test_patches_lie_on_the_objects_of_a_picture():
     assert sum(view["defect"] == "contrasting_patch" for view in views) > 15
 
 
+def test_uneven_light_is_smooth_and_no_anomaly():
+    sample = {
+        "image": np.full((64, 64, 3), 100, np.uint8),
+        "mask": np.zeros((64, 64), bool),
+        "segments": np.zeros((64, 64), np.uint8),
+        "class_name": "wood",
+        "defect": "good",
+    }
+    config = DataConfig(full_picture=1.0, grey=1.0, uneven_light=1.0)
+    rng = np.random.default_rng(0)
+    views = [augment(sample, rng, 128, config) for _ in range(40)]
+    contrasts = []
+    for view in views:
+        assert view["defect"] == "good"
+        assert not view["mask"].any()
+        image = view["image"].astype(int)
+        # Two steepest ramps at once change a pixel by about 3 % of the highest value.
+        assert max(np.abs(np.diff(image, axis=axis)).max() for axis in (0, 1)) < 14
+        contrasts.append(np.ptp(image) / image.mean())
+    assert 0.2 < np.median(contrasts) < 0.8
+    assert np.max(contrasts) > 0.6
+
+
 def test_crops_that_miss_the_defect_are_good():
     image = np.zeros((64, 64, 3), np.uint8)
     mask = np.zeros((64, 64), bool)
@@ -210,6 +233,21 @@ def test_first_clicks_and_boxes_belong_to_their_targets():
         assert np.abs(sample["boxes"][row] - truth).max() <= 20 / 1024 * 64 + 1e-5
     areas = {int(target.sum()) for target in sample["targets"]}
     assert areas == {100, 32 * 32 - 100}
+
+
+def test_boxes_are_as_far_off_as_the_config_says():
+    segments = np.zeros((64, 64), np.uint8)
+    segments[8:40, 16:48] = 1
+    view = {
+        "image": np.zeros((64, 64, 3), np.uint8),
+        "mask": np.zeros((64, 64), np.float32),
+        "segments": segments,
+    }
+    config = SamTaskConfig(prompts=200, box_noise=0.5, box_shift=0.1, box_exact=0.25)
+    boxes = sam_sample(view, np.random.default_rng(0), config)["boxes"]
+    shift = np.abs(boxes - np.array([16, 8, 48, 40], np.float32))
+    assert shift.max() == pytest.approx(6.4, abs=1e-4)
+    assert (shift.max(1) == 0).mean() == pytest.approx(0.25, abs=0.1)
 
 
 def test_a_picture_without_targets_has_no_weight():

@@ -59,8 +59,11 @@ def augment(
             image, mask = pasted, np.maximum(mask, patch)
             segments = np.where(patch > 0.5, np.uint8(255), segments)
             defect = FOREIGN_PATCH
+    image = _change_colours(image, rng, config.grey)
+    if rng.random() < config.uneven_light:
+        image = np.clip(image * _light(rng, size) + 0.5, 0, 255).astype(np.uint8)
     return {
-        "image": _change_colours(image, rng, config.grey),
+        "image": image,
         "mask": mask,
         "segments": segments,
         "class_name": sample["class_name"],
@@ -112,6 +115,29 @@ def _paste(
     opacity = rng.uniform(0.5, 1.0) * inside[..., None]
     mixed = image + opacity * (np.clip(content, 0, 255) - image)
     return np.clip(mixed + 0.5, 0, 255).astype(np.uint8), inside.astype(np.float32)
+
+
+def _light(rng: np.random.Generator, size: int) -> np.ndarray:
+    """A smooth gain [size, size, 1]: ramps along one or two directions, each straight, or confined
+    to one side or to both; sometimes a wide stripe.
+    """
+    y, x = (np.mgrid[:size, :size].astype(np.float32) + 0.5) / size - 0.5
+    gain = np.ones((size, size), np.float32)
+    for _ in range(1 + int(rng.integers(2))):
+        turn = rng.uniform(0, 2 * np.pi)
+        along = np.cos(turn) * x + np.sin(turn) * y
+        kind = rng.integers(4)
+        if kind == 0:  # Across the picture.
+            shape = along + 0.5
+        elif kind == 3:  # A wide stripe.
+            shape = np.exp(-(((along - rng.uniform(-0.5, 0.5)) / rng.uniform(0.15, 0.4)) ** 2))
+        else:  # At one side or at both.
+            reach = np.abs(along) if kind == 2 else along
+            shape = np.clip((reach - rng.uniform(0.1, 0.4)) / rng.uniform(0.08, 0.4), 0, 1)
+            shape = shape * shape * (3 - 2 * shape)
+        change = rng.uniform(0.1, 0.75) * (-1 if rng.random() < 0.7 else 0.6)
+        gain *= 1 + np.float32(change) * shape
+    return gain[..., None]
 
 
 def _place(

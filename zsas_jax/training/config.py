@@ -36,6 +36,9 @@ class DataConfig:
     """Share of samples that are not cropped."""
     grey: float = 0.2
     """Share of samples turned grey."""
+    uneven_light: float = 0.0
+    """Share of samples whose light falls off, or grows, towards borders, corners or along a wave;
+    that is no anomaly."""
     workers: int = 2
     """Processes that render the pool, threads that read it."""
 
@@ -178,6 +181,11 @@ class SamTaskConfig:
     iou_weight: float = 1.0
     box_noise: float = 0.1
     """Standard deviation of a box corner, as a fraction of the box side (SAM: 10 %)."""
+    box_shift: float = 20 / 1024
+    """Greatest shift of a box corner, as a fraction of the picture's side (SAM: 20 of 1024 pixels).
+    Boxes of a rough map are farther off."""
+    box_exact: float = 0.0
+    """Share of boxes without noise."""
     defect_share: float = 0.5
     """Share of targets that are defects where the picture has one."""
 

@@ -46,7 +46,7 @@ def sam_sample(
     for row, target in enumerate(chosen):
         result["targets"][row] = target
         result["weight"][row] = 1
-        result["boxes"][row] = _noisy_box(target, rng, config.box_noise)
+        result["boxes"][row] = _noisy_box(target, rng, config)
         points, labels = _first_clicks(target, rng, slots - CORRECTIONS)
         result["points"][row, : len(points)] = points
         result["labels"][row, : len(points)] = labels
@@ -154,13 +154,12 @@ def _choose_targets(
     return chosen
 
 
-def _noisy_box(target: np.ndarray, rng: np.random.Generator, noise: float) -> np.ndarray:
+def _noisy_box(target: np.ndarray, rng: np.random.Generator, config: SamTaskConfig) -> np.ndarray:
     rows, columns = np.flatnonzero(target.any(1)), np.flatnonzero(target.any(0))
     box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
     sides = np.tile(box[2:] - box[:2], 2)
-    # SAM: 10 % of the side, at most 20 of 1024 pixels.
-    limit = 20 / 1024 * target.shape[0]
-    shift = np.clip(rng.normal(0, noise, 4) * sides, -limit, limit)
+    limit = config.box_shift * target.shape[0] * (rng.random() >= config.box_exact)
+    shift = np.clip(rng.normal(0, config.box_noise, 4) * sides, -limit, limit)
     return np.clip(box + shift, 0, target.shape[0]).astype(np.float32)
 
 

@@ -28,6 +28,7 @@ def part(s: Studio) -> Scene:
     """
     scene = Scene(s, _stuff(s, 0.6), is_object=True) if s.chance(0.35) else ground(s)
     body, features, limbs = _piece(s, _stuff(s, 0.4)), _features(s), _limbs(s)
+    zones = _zones(s)
     free, first = s.chance(0.6), s.chance(0.85)
     size = 1 / max([1.0, *(0.5 * (1 + limb.extent) for limb in limbs)])
     for x, y, r in layout(s, 3):
@@ -36,6 +37,7 @@ def part(s: Studio) -> Scene:
             _attach(scene, limbs, x, y, r, turn)
         st = scene.stamp(x, y, r, turn, reach=1.3)
         d = body(scene, st)
+        zones(scene, st, d)
         features(scene, st, d)
         if not first:
             _attach(scene, limbs, x, y, r, turn)
@@ -107,6 +109,42 @@ def _piece(s: Studio, look: np.ndarray | None, kind: int | None = None):
         return d
 
     return draw
+
+
+def _zones(s: Studio):
+    """Gives ends, a belt, a rim or the middle of every object a material of its own."""
+    count = s.choose(0, 0, 0, 1, 1, 2)
+    looks = [_stuff(s, 0.5) if s.chance(0.6) else _colour(s) for _ in range(count)]
+    kinds, limits = s.rng.permutation(5)[:count], [s.between(0.25, 0.8) for _ in range(count)]
+    turn, soft = s.choose(0.0, 0.0, np.pi / 2, s.between(0, np.pi)), s.log_between(1, 20)
+    wave = noise.profile(s.rng, 256, s.between(2, 25)) * s.between(0.0, 0.06) * s.choose(0, 1)
+
+    def draw(scene: Scene, st: Stamp, d: np.ndarray) -> None:
+        along = np.cos(turn) * st.u + np.sin(turn) * st.v
+        across = np.cos(turn) * st.v - np.sin(turn) * st.u
+        ripple = np.interp(across.ravel(), np.linspace(-1.3, 1.3, 256), wave)
+        along = along + ripple.reshape(along.shape)
+        tone = 0.85 + 0.5 * scene.shade(st, noise.ease(-d / 0.15) * 0.075)
+        for kind, limit, look in zip(kinds, limits, looks, strict=True):
+            if kind == 0:  # One end.
+                e = limit - along
+            elif kind == 1:  # Both ends.
+                e = limit - np.abs(along)
+            elif kind == 2:  # A belt.
+                e = np.abs(along - (limit - 0.5)) - 0.4 * limit
+            elif kind == 3:  # The rim.
+                e = -d - 0.4 * limit
+            else:  # The middle.
+                e = np.hypot(st.u, st.v) - 0.8 * limit
+            cover = noise.step(e, soft * st.pixel) * noise.step(d + 0.02, 1.5 * st.pixel)
+            flat = look if look.ndim == 1 else look[st.window]
+            scene.paste(st, cover, lit(tone, flat))
+
+    return draw
+
+
+def _colour(s: Studio) -> np.ndarray:
+    return s.grey(0.05, 0.95, 0.06) if s.chance(0.6) else s.colour(value=(0.1, 0.95))
 
 
 def flaw(scene: Scene, rng, size, severity) -> Drawn:
