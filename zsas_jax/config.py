@@ -19,6 +19,7 @@ from zsas_jax.umci.config import UmciConfig
 
 Method = Literal["cascade", "clipsam", "umci", "clip"]
 PointRule = Literal["distance", "stride"]
+MaskConfidence = Literal["iou", "iou_times_rough"]
 NegativeRule = Literal[
     "least_similar_in_ring",
     "most_similar_in_ring",
@@ -100,6 +101,10 @@ class PipelineConfig:
     cascade_rough_weight: float = 0.5
     """Weight of the rough map against the best mask in cascade's map. Not specified by the
     paper."""
+    cascade_mask_confidence: MaskConfidence = "iou"
+    """What a mask of cascade is multiplied by: SAM's predicted IoU, or that times the highest rough
+    value of its region: a sharp mask of what is hardly suspicious then raises no false alarm. Not
+    specified by the paper."""
     clipsam_divisor: float = 4.0
     """What the sum of rough map and weighted masks is divided by before it is cut at 1 (the Norm of
     ClipSAM, Eq. 9, is not specified)."""
@@ -128,6 +133,7 @@ class PipelineConfig:
             "compute_dtype",
             "point_rule",
             "negative_rule",
+            "cascade_mask_confidence",
             "normalization",
         ):
             _check_choice(name, getattr(self, name), _choices(PipelineConfig, name))

@@ -102,7 +102,7 @@ def cascade_method(model, images, sizes, text, keys, config) -> Segmentation:
 
     def prompt_and_decode(sam, rough, inside, embedding, frame, keys):
         prompts, regions = jax.vmap(prompts_of)(rough, inside, embedding)
-        return prompts, cascade_masks(sam, embedding, prompts, regions, frame, config)
+        return prompts, cascade_masks(sam, embedding, prompts, regions, rough, frame, config)
 
     fusion = partial(cascade_fusion, rough_weight=config.cascade_rough_weight)
     return _refine(model, images, sizes, text, keys, config, prompt_and_decode, fusion)
@@ -151,7 +151,7 @@ def _refine(model, images, sizes, text, keys, config, prompt_and_decode, fusion)
     """The rough map, refined by SAM's masks for the prompts of a method.
 
     `prompt_and_decode(sam, rough, inside, embedding, frame, keys)` gives (PointPrompts, Masks) and
-    `fusion(rough, logits, iou, upscale)` the map of one image.
+    `fusion(rough, logits, confidence, upscale)` the map of one image.
     """
     sam = _require(model, "sam", config)
     rough = rough_segmentation(model, images, sizes, text, config.rough, config)
@@ -164,7 +164,7 @@ def _refine(model, images, sizes, text, keys, config, prompt_and_decode, fusion)
         embedding = embed_for_sam(sam, images, sizes, frame)
         prompts, masks = prompt_and_decode(sam, rough_frame, inside, embedding, frame, keys)
         upscale = upscale_matrices(images, sizes, frame, masks, sam)
-        return jax.vmap(fusion)(canvas, masks.logits, masks.iou, upscale), prompts, masks
+        return jax.vmap(fusion)(canvas, masks.logits, masks.confidence, upscale), prompts, masks
 
     operands = (images, sizes, keys, frame, rough.canvas, rough_frame, inside)
     if config.refine_at_a_time:

@@ -20,14 +20,15 @@ def tiny():
     return pipeline.networks_of("tiny")
 
 
-@pytest.mark.parametrize("stages", [1, 3])
-def test_maps_and_scores_agree(tiny, stages):
+@pytest.mark.parametrize(("stages", "confidence"), [(1, "iou"), (3, "iou_times_rough")])
+def test_maps_and_scores_agree(tiny, stages, confidence):
     networks, config, text = tiny
     config = dataclasses.replace(
         config,
         clip_image_size=networks.sam.config.image_size,
         cps_stages=stages,
         cascade_rough_weight=0.5,
+        cascade_mask_confidence=confidence,
         rough_threshold=0.5,
         regions=3,
         # As many points for every region: transformers attends to those that it pads with.

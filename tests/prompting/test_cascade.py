@@ -38,11 +38,12 @@ def case():
     )
     boxes = np.array([[3, 4, 20, 30], [0, 0, 5, 5], [0, 0, 0, 0]], np.float32)
     boxes = np.stack([boxes, boxes + np.float32(7)])
-    regions = Regions(
-        np.zeros((2, 3, 64, 64), bool), np.zeros((2, 3), np.int32), boxes, valid.any(axis=-1)
-    )
+    owner = generator.integers(0, 4, (2, 64, 64))
+    masks = (owner[:, None] == np.arange(3)[:, None, None]) & valid.any(axis=-1)[..., None, None]
+    regions = Regions(masks, np.zeros((2, 3), np.int32), boxes, valid.any(axis=-1))
     prompts = PointPrompts(points, labels, valid)
-    return jax.tree.map(jnp.asarray, (embedding, prompts, regions))
+    rough = generator.random((2, 64, 64), np.float32) * np.float32([0.9, 0.4])[:, None, None]
+    return jax.tree.map(jnp.asarray, (embedding, prompts, regions, rough))
 
 
 def reference(sam, embedding, prompts, regions, stages, margin):
@@ -83,10 +84,10 @@ def reference(sam, embedding, prompts, regions, stages, margin):
 
 @pytest.mark.parametrize("stages", [1, 2, 3])
 def test_equals_a_loop_without_padding(sam, stages):
-    embedding, prompts, regions = case()
+    embedding, prompts, regions, rough = case()
     config = dataclasses.replace(PipelineConfig(), cps_stages=stages, box_margin=0.03)
     masks = jax.jit(cascade_masks, static_argnames="config")(
-        sam, embedding, prompts, regions, jnp.asarray(FRAME), config=config
+        sam, embedding, prompts, regions, rough, jnp.asarray(FRAME), config=config
     )
     logits, ious = reference(sam, embedding, prompts, regions, stages, 0.03)
     valid = np.asarray(regions.valid)
@@ -94,10 +95,27 @@ def test_equals_a_loop_without_padding(sam, stages):
     scale = np.abs(logits).max()
     np.testing.assert_allclose(masks.logits[:, :, 0][valid], logits[valid], atol=1e-4 * scale)
     np.testing.assert_allclose(masks.iou[..., 0], ious, atol=1e-4)
+    np.testing.assert_array_equal(masks.confidence, masks.iou)
     assert masks.iou[0, 2] == 0
     np.testing.assert_array_equal(masks.valid, valid)
     if stages < 3:
         np.testing.assert_array_equal(masks.boxes, regions.boxes)
+
+
+def test_a_mask_of_a_faint_region_counts_less(sam):
+    embedding, prompts, regions, rough = case()
+    config = PipelineConfig(cps_stages=1, cascade_mask_confidence="iou_times_rough")
+    masks = jax.jit(cascade_masks, static_argnames="config")(
+        sam, embedding, prompts, regions, rough, jnp.asarray(FRAME), config=config
+    )
+    for b in range(2):
+        for r in range(3):
+            inside = np.asarray(rough[b])[np.asarray(regions.masks[b, r])]
+            expected = masks.iou[b, r] * (inside.max() if inside.size else 0)
+            np.testing.assert_allclose(masks.confidence[b, r], expected, rtol=1e-6)
+    ratio = np.asarray(masks.confidence / jnp.maximum(masks.iou, 1e-9))[..., 0]
+    assert ratio[0, 0] > 0.85
+    assert ratio[1, 0] < 0.41
 
 
 def test_boxes_of_masks_use_the_margin_the_image_and_the_fallback():

@@ -93,11 +93,11 @@ class TorchPipeline:
         found = [self.prompt(_resize(rough[i], frame), embedding[i]) for i in range(len(images))]
         best = [torch.zeros_like(canvas[0]) for _ in range(len(images))]
         if any(len(prompts.points) for prompts in found):
-            owner, logits, iou = self.decode(embedding, found, frame)
+            owner, logits, confidence = self.decode(embedding, found, frame)
             shown = F.interpolate(logits[:, None], (side, side), mode="bilinear")
             shown = shown[:, :, : frame[0], : frame[1]]
             shown = F.interpolate(shown, images.shape[1:3], mode="bilinear")[:, 0].sigmoid()
-            for index, mask, score in zip(owner.tolist(), shown, iou, strict=True):
+            for index, mask, score in zip(owner.tolist(), shown, confidence, strict=True):
                 best[index] = torch.maximum(best[index], score * mask)
         weight = self.config.cascade_rough_weight
         maps = (weight * canvas + (1 - weight) * torch.stack(best)).clamp(0, 1)
@@ -140,7 +140,7 @@ class TorchPipeline:
         areas = np.bincount(labels.ravel())
         areas[0] = 0
         order = np.argsort(-areas, kind="stable")[: config.regions]
-        boxes, points, kinds = [], [], []
+        boxes, points, kinds, highest = [], [], [], []
         unit = F.normalize(embedding.float(), dim=0)
         for index in (index for index in order if areas[index]):
             region = labels == index
@@ -156,7 +156,8 @@ class TorchPipeline:
             negative = greedy(scores, config.negative_points, distance)
             points.append(positive + negative)
             kinds.append([1] * len(positive) + [0] * len(negative))
-        return Prompts(points, kinds, boxes)
+            highest.append(float(rough[inside].max()))
+        return Prompts(points, kinds, boxes, highest)
 
     def similarity(self, unit: Tensor, embedding: Tensor, points: list[list[int]]) -> Tensor:
         """Cosine of the embedding with the mean at the points, on the frame."""
@@ -173,7 +174,7 @@ class TorchPipeline:
     def decode(
         self, embedding: Tensor, found: list["Prompts"], frame: tuple[int, int]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """CPS on all regions of all images at once: image of each, logits, scores."""
+        """CPS on all regions of all images at once: image of each, logits, confidence."""
         device = embedding.device
         owner = [i for i, prompts in enumerate(found) for _ in prompts.points]
         owner = torch.tensor(owner, device=device)
@@ -198,7 +199,11 @@ class TorchPipeline:
             logits, iou = self.best(
                 self.sam(**given, input_masks=logits[:, None], input_boxes=boxes[:, None])
             )
-        return owner, logits.float(), iou.float().clamp(0, 1)
+        confidence = iou.float().clamp(0, 1)
+        if self.config.cascade_mask_confidence == "iou_times_rough":
+            highest = [value for prompts in found for value in prompts.highest]
+            confidence = confidence * torch.tensor(highest, device=device)
+        return owner, logits.float(), confidence
 
     @staticmethod
     def best(output: Any) -> tuple[Tensor, Tensor]:
@@ -229,11 +234,12 @@ class TorchPipeline:
 
 
 class Prompts(NamedTuple):
-    """Points, their labels and the box of each region of one image."""
+    """Points, their labels, box and highest rough value of each region of one image."""
 
     points: list[list[list[int]]]
     labels: list[list[int]]
     boxes: list[list[int]]
+    highest: list[float]
 
 
 def greedy(scores: Tensor, count: int, distance: float) -> list[list[int]]:

@@ -14,11 +14,13 @@ from zsas_jax.sam.model import MaskPrediction, Sam, decode_masks
 
 class Masks(NamedTuple):
     """SAM's masks of every region: low-resolution logits, predicted IoU cut to [0, 1] (0 where a
-    region is invalid), and the boxes that were prompted in pixels of the frame.
+    region is invalid), what the fusion multiplies each mask by, and the boxes that were prompted
+    in pixels of the frame.
     """
 
     logits: Float[Array, "b r m h w"]
     iou: Float[Array, "b r m"]
+    confidence: Float[Array, "b r m"]
     boxes: Float[Array, "b r 4"]
     valid: Bool[Array, "b r"]
 
@@ -28,6 +30,7 @@ def cascade_masks(
     embedding: Float[Array, "b gh gw c"],
     prompts: PointPrompts,
     regions: Regions,
+    rough: Float[Array, "b side side"],
     frame: Int[Array, "b 2"],
     config: PipelineConfig,
 ) -> Masks:
@@ -41,8 +44,9 @@ def cascade_masks(
         embedding: SAM's image embedding.
         prompts: [B, R, N] points in the frame.
         regions: the regions they were made for, batched.
+        rough: the rough map in the frame.
         frame: (height, width) of each image inside SAM's input frame.
-        config: `cps_stages` and `box_margin`.
+        config: `cps_stages`, `box_margin` and `cascade_mask_confidence`.
     """
     boxes = regions.boxes
     best = _best(decode_masks(sam, embedding, *prompts))
@@ -53,7 +57,11 @@ def cascade_masks(
         boxes = boxes_of_masks(logits, boxes, frame, sam.config.image_size, config.box_margin)
         best = _best(decode_masks(sam, embedding, *prompts, boxes=boxes, mask_input=logits))
     iou = jnp.where(regions.valid[..., None], jnp.clip(best.iou.astype(jnp.float32), 0, 1), 0)
-    return Masks(best.logits.astype(jnp.float32), iou, boxes, regions.valid)
+    confidence = iou
+    if config.cascade_mask_confidence == "iou_times_rough":
+        highest = jnp.max(rough[:, None], axis=(2, 3), where=regions.masks, initial=0)
+        confidence = iou * highest[..., None]
+    return Masks(best.logits.astype(jnp.float32), iou, confidence, boxes, regions.valid)
 
 
 def _best(prediction: MaskPrediction) -> MaskPrediction:

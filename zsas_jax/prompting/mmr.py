@@ -44,4 +44,4 @@ def refined_masks(
     logits, iou = decode_masks(sam, embedding, *prompts, boxes=regions.boxes)
     iou = jnp.where(regions.valid[..., None], jnp.clip(iou.astype(jnp.float32), 0, 1), 0)
     logits = jax.lax.convert_element_type(logits, jnp.float32)
-    return Masks(logits, iou, regions.boxes, regions.valid)
+    return Masks(logits, iou, iou, regions.boxes, regions.valid)

@@ -15,8 +15,9 @@ from zsas_jax.weights.checkpoint import Bundle
 # and the metrics whose mean over classes decides.
 PIXELS = ("pixel_ap", "pixel_f1_max")
 CANDIDATES: tuple[tuple[str, tuple[Any, ...], tuple[str, ...]], ...] = (
-    ("rough_threshold", (0.47, 0.6, 0.8), PIXELS),
-    ("cascade_rough_weight", (0.8, 0.9, 0.95), PIXELS),
+    ("rough_threshold", (0.3, 0.47, 0.6, 0.8), PIXELS),
+    ("cascade_mask_confidence", ("iou", "iou_times_rough"), PIXELS),
+    ("cascade_rough_weight", (0.7, 0.8, 0.9), PIXELS),
     ("regions", (1, 2, 5), PIXELS),
     ("cps_stages", (1, 2, 3), PIXELS),
     ("score_top_fraction", (0.001, 0.005, 0.02), ("image_auroc", "image_ap")),
