@@ -13,11 +13,13 @@ CONFIG = TrainConfig(
     task="umci",
     steps=10,
     batch_size=8,
-    init=("runs/clip_tiny_288/model", "runs/sam_tiny_192/model"),
+    init=("runs/sam_tiny_192/model", "runs/clip_tiny_288/model"),
     umci_task=UmciTaskConfig(
         loss="balanced", balance=0.5, focus=1.0, tuning_per_class=3, calibration_per_class=6
     ),
-    data=DataConfig(stretch=2.0, crop_min=0.5, full_picture=0.5, foreign_patch=0.2),
+    data=DataConfig(
+        pictures=12000, seed=1, stretch=2.0, crop_min=0.5, full_picture=0.5, foreign_patch=0.2
+    ),
     optimizer=OptimizerConfig(
         learning_rate=1e-5, weight_decay=0.01, warmup_steps=2, schedule="cosine"
     ),
@@ -26,7 +28,8 @@ CONFIG = TrainConfig(
         rough_threshold=0.8,
         regions=2,
         cps_stages=2,
-        cascade_rough_weight=0.9,
+        cascade_rough_weight=0.8,
+        cascade_mask_confidence="iou_times_rough",
         score_top_fraction=0.001,
         score_map_weight=1.0,
     ),
