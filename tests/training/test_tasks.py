@@ -211,6 +211,19 @@ def test_stretched_crops_change_the_aspect_and_nothing_else():
         DataConfig(stretch=0.5)
 
 
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: DataConfig(crop_min=1.5), "data.crop_min is 1.5: expected between 0 and 1"),
+        (lambda: DataConfig(uneven_light=-0.1), "data.uneven_light is -0.1"),
+        (lambda: SamTaskConfig(box_exact=2.0), "sam_task.box_exact is 2.0"),
+    ],
+)
+def test_shares_out_of_range_give_one_sentence(build, message):
+    with pytest.raises(ConfigError, match=message):
+        build()
+
+
 def test_first_clicks_and_boxes_belong_to_their_targets():
     rng = np.random.default_rng(1)
     segments = np.zeros((64, 64), np.uint8)

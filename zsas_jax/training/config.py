@@ -45,6 +45,8 @@ class DataConfig:
     def __post_init__(self):
         if self.stretch < 1:
             raise ConfigError(f"data.stretch is {self.stretch}: expected at least 1")
+        shares = ("defect_crop", "foreign_patch", "full_picture", "grey", "uneven_light")
+        _check_shares("data", self, ("crop_min", *shares))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,10 +89,7 @@ class AuxiliaryConfig:
     """Threads that decode photos or read tokens, each a batch ahead of the device."""
 
     def __post_init__(self):
-        for name in ("held_out", "flip", "rotate", "colour", "mosaic"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise ConfigError(f"auxiliary.{name} is {value}: expected between 0 and 1")
+        _check_shares("auxiliary", self, ("held_out", "flip", "rotate", "colour", "mosaic"))
         for name in ("validation_size", "workers"):
             if getattr(self, name) < 1:
                 value = getattr(self, name)
@@ -189,6 +188,9 @@ class SamTaskConfig:
     defect_share: float = 0.5
     """Share of targets that are defects where the picture has one."""
 
+    def __post_init__(self):
+        _check_shares("sam_task", self, ("box_shift", "box_exact", "defect_share"))
+
 
 @dataclasses.dataclass(frozen=True)
 class UmciTaskConfig:
@@ -222,6 +224,13 @@ class UmciTaskConfig:
 
     def __post_init__(self):
         _check_focus("umci_task", self.focus)
+
+
+def _check_shares(section: str, config: object, names: tuple[str, ...]) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not 0 <= value <= 1:
+            raise ConfigError(f"{section}.{name} is {value}: expected between 0 and 1")
 
 
 def _check_focus(task: str, focus: float) -> None:
