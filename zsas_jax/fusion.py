@@ -16,18 +16,19 @@ from zsas_jax.ops.ranking import top_fraction_mean
 def cascade_fusion(
     rough: Float[Array, "h w"],
     logits: Float[Array, "r m lh lw"],
-    iou: Float[Array, "r m"],
+    confidence: Float[Array, "r m"],
     upscale: tuple[Float[Array, "h lh"], Float[Array, "w lw"]],
     rough_weight: float = 0.5,
 ) -> Float[Array, "h w"]:
     """O = (S_a + max_r s_r sigmoid(l_r)) / 2; without prompts (all s_r 0) that is S_a / 2.
 
+    s_r is `confidence`, which `PipelineConfig.cascade_mask_confidence` names;
     `upscale` holds the matrices that take low-resolution logits to the photo's rows and columns.
     """
     masks = _accumulate(
         lambda best, mask, score: jnp.maximum(best, score * jax.nn.sigmoid(mask)),
         logits,
-        iou,
+        confidence,
         upscale,
     )
     return rough_weight * rough + (1 - rough_weight) * masks

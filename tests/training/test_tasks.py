@@ -94,14 +94,19 @@ def test_a_sam_that_starts_from_a_clip_needs_one(data):
         make_task(_config("sam", data, sam_task=SamTaskConfig(from_clip=True)))
 
 
-def test_pasted_patches_are_anomalous_where_the_picture_changed():
-    sample = {
+def grey_sample():
+    """A good picture of one grey."""
+    return {
         "image": np.full((64, 64, 3), 100, np.uint8),
         "mask": np.zeros((64, 64), bool),
         "segments": np.zeros((64, 64), np.uint8),
         "class_name": "wood",
         "defect": "good",
     }
+
+
+def test_pasted_patches_are_anomalous_where_the_picture_changed():
+    sample = grey_sample()
     config = DataConfig(full_picture=1.0, foreign_patch=1.0, grey=1.0)
     rng = np.random.default_rng(3)
     for side in (*[64] * 10, *[40] * 10):  # Also of a picture that is smaller than the view.
@@ -117,13 +122,7 @@ def test_pasted_patches_are_anomalous_where_the_picture_changed():
 def test_patches_lie_on_the_objects_of_a_picture():
     segments = np.zeros((64, 64), np.uint8)
     segments[20:44, 10:30] = 1
-    sample = {
-        "image": np.full((64, 64, 3), 100, np.uint8),
-        "mask": np.zeros((64, 64), bool),
-        "segments": segments,
-        "class_name": "part",
-        "defect": "good",
-    }
+    sample = {**grey_sample(), "segments": segments, "class_name": "part"}
     config = DataConfig(full_picture=1.0, foreign_patch=1.0, grey=1.0)
     rng = np.random.default_rng(3)
     other = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -137,13 +136,7 @@ def test_patches_lie_on_the_objects_of_a_picture():
 
 
 def test_uneven_light_is_smooth_and_no_anomaly():
-    sample = {
-        "image": np.full((64, 64, 3), 100, np.uint8),
-        "mask": np.zeros((64, 64), bool),
-        "segments": np.zeros((64, 64), np.uint8),
-        "class_name": "wood",
-        "defect": "good",
-    }
+    sample = grey_sample()
     config = DataConfig(full_picture=1.0, grey=1.0, uneven_light=1.0)
     rng = np.random.default_rng(0)
     views = [augment(sample, rng, 128, config) for _ in range(40)]
