@@ -2,9 +2,10 @@
 
 python -m zsas_jax.promptable [--checkpoint DIR] [--per-class N] [--seeds N ...]
 
-Targets are objects, their parts and connected pieces of defects. The click is the pixel farthest
-from the target's edge (as SAM's evaluation chooses it), the box is the target's own. `oracle` is
-the best of the three masks that a click gives, `filled box` what no network is needed for.
+Targets are objects, their parts (both with what they enclose) and connected pieces of defects. The
+click is the pixel farthest from the target's edge (as SAM's evaluation chooses it), the box is the
+target's own. `oracle` is the best of the three masks that a click gives, `filled box` what no
+network is needed for.
 """
 
 import dataclasses
@@ -18,11 +19,11 @@ import numpy as np
 import tyro
 from jaxtyping import Array, Bool, Float, UInt8
 from scipy import ndimage
-from skimage import measure
 
 from zsas_jax import sam as sam_network
 from zsas_jax.cli.common import enable_compilation_cache, exit_on_error, parse_arguments
 from zsas_jax.data.synthetic import Sample, SyntheticSource
+from zsas_jax.data.synthetic.targets import find_targets
 from zsas_jax.errors import ConfigError
 from zsas_jax.pipeline import embed_for_sam
 from zsas_jax.prompting.regions import mask_boxes
@@ -92,12 +93,10 @@ def intersections(sam: Sam, source: SyntheticSource) -> Iterator[tuple[str, list
 
 def targets(sample: Sample) -> list[Target]:
     """Objects, parts and pieces of the defect that are large enough to be seen."""
-    least = SMALLEST * (sample.mask.shape[0] / 256) ** 2
-    pieces = np.asarray(measure.label(sample.mask, connectivity=2))
-    found = [Target("defect", pieces == number) for number in range(1, pieces.max() + 1)]
-    objects = np.where(sample.mask, 0, sample.segments)
-    found += [Target("object", objects == number) for number in np.unique(objects) if number]
-    return [target for target in found if target.mask.sum() >= least]
+    least = round(SMALLEST * (sample.mask.shape[0] / 256) ** 2)
+    defects, things = find_targets(sample.segments, sample.mask, least)
+    found = [Target("defect", mask) for mask in defects]
+    return found + [Target("object", mask) for mask in things]
 
 
 def innermost(mask: Bool[np.ndarray, "h w"]) -> tuple[int, int]:

@@ -238,7 +238,28 @@ def test_first_clicks_and_boxes_belong_to_their_targets():
         truth = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
         assert np.abs(sample["boxes"][row] - truth).max() <= 20 / 1024 * 64 + 1e-5
     areas = {int(target.sum()) for target in sample["targets"]}
-    assert areas == {100, 32 * 32 - 100}
+    assert areas == {100, 32 * 32}
+
+
+def test_the_share_of_single_clicks_is_as_the_config_says():
+    segments = np.zeros((64, 64), np.uint8)
+    segments[8:40, 16:48] = 1
+    view = {
+        "image": np.zeros((64, 64, 3), np.uint8),
+        "mask": np.zeros((64, 64), np.float32),
+        "segments": segments,
+    }
+
+    def clicks(share: float) -> np.ndarray:
+        config = SamTaskConfig(prompts=200, points=9, single_click=share)
+        sample = sam_sample(view, np.random.default_rng(0), config)
+        assert (sample["labels"] * sample["point_valid"]).any(1).all()
+        return sample["point_valid"].sum(1)
+
+    assert (clicks(1.0) == 1).all()
+    # Without: one click of four numbers of clicks, and no negative one of five numbers.
+    assert (clicks(0.0) == 1).mean() == pytest.approx(1 / 20, abs=0.05)
+    assert (clicks(0.5) == 1).mean() == pytest.approx(0.525, abs=0.1)
 
 
 def test_boxes_are_as_far_off_as_the_config_says():

@@ -175,6 +175,9 @@ class SamTaskConfig:
     """Targets (segments) per picture."""
     points: int = 8
     """Point slots of a prompt: first clicks, then one correction per round."""
+    single_click: float = 0.4
+    """Share of targets with one click inside as their first prompt (half of SAM's, the others begin
+    with a box); the others have several, and some around them, as the prompts of a rough map do."""
     focal_weight: float = 20.0
     dice_weight: float = 1.0
     iou_weight: float = 1.0
@@ -189,7 +192,7 @@ class SamTaskConfig:
     """Share of targets that are defects where the picture has one."""
 
     def __post_init__(self):
-        _check_shares("sam_task", self, ("box_shift", "box_exact", "defect_share"))
+        _check_shares("sam_task", self, ("single_click", "box_shift", "box_exact", "defect_share"))
 
 
 @dataclasses.dataclass(frozen=True)

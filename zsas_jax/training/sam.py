@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from scipy import ndimage
-from skimage import measure
 
 from zsas_jax import sam as sam_network
+from zsas_jax.data.synthetic.targets import find_targets
 from zsas_jax.sam import Sam
 from zsas_jax.training import losses
 from zsas_jax.training.config import SamTaskConfig
@@ -47,7 +47,8 @@ def sam_sample(
         result["targets"][row] = target
         result["weight"][row] = 1
         result["boxes"][row] = _noisy_box(target, rng, config)
-        points, labels = _first_clicks(target, rng, slots - CORRECTIONS)
+        alone = rng.random() < config.single_click
+        points, labels = _first_clicks(target, rng, 1 if alone else slots - CORRECTIONS)
         result["points"][row, : len(points)] = points
         result["labels"][row, : len(points)] = labels
         result["point_valid"][row, : len(points)] = True
@@ -137,17 +138,13 @@ def _choose_targets(
     segments: np.ndarray, defect: np.ndarray, rng: np.random.Generator, config: SamTaskConfig
 ) -> list[np.ndarray]:
     """Up to R masks: objects, parts, and connected pieces of the defect, defects preferred."""
-    pieces = np.asarray(measure.label(defect, connectivity=2))
-    sizes = np.bincount(pieces.ravel())
-    defects = [pieces == i for i in range(1, len(sizes)) if sizes[i] >= _SMALLEST]
+    defects, things = find_targets(segments, defect, _SMALLEST)
     if len(defects) > 1:
         defects.append(defect)
-    sizes = np.bincount(segments[~defect].ravel(), minlength=1)
-    others = [segments == i for i in range(1, len(sizes)) if sizes[i] >= _SMALLEST]
     chosen: list[np.ndarray] = []
     for _ in range(config.prompts):
-        first = defects if rng.random() < config.defect_share else others
-        group = first or defects or others
+        first = defects if rng.random() < config.defect_share else things
+        group = first or defects or things
         if not group:
             break
         chosen.append(group[rng.integers(len(group))])
@@ -166,7 +163,9 @@ def _noisy_box(target: np.ndarray, rng: np.random.Generator, config: SamTaskConf
 def _first_clicks(
     target: np.ndarray, rng: np.random.Generator, slots: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One to half the slots inside the target, and up to half in a ring around it."""
+    """One to half the slots inside the target, and up to half in a ring around it; or one click."""
+    if slots == 1:
+        return _random_pixels(target, 1, rng), np.ones(1, np.int32)
     half = slots // 2
     ring = ndimage.binary_dilation(target, iterations=max(target.shape[0] // 25, 1)) & ~target
     positive = _random_pixels(target, int(rng.integers(1, half + 1)), rng)
