@@ -16,7 +16,7 @@ from tqdm import tqdm
 from zsas_jax.data.synthetic import TrainingSource
 
 # Raised when a change of the generator makes old pools stale.
-GENERATOR_VERSION = 8
+GENERATOR_VERSION = 9
 _CHUNK = 64
 
 

@@ -96,7 +96,9 @@ def _attach(scene: Scene, limbs: list[_Limb], x: Number, y: Number, r: Number, t
 def _piece(s: Studio, look: np.ndarray | None, kind: int | None = None):
     """Draws one outline with a bevel in a material, or in a plain colour where `look` is None."""
     outline, colour = _outline(s, kind), s.grey(0.2, 0.9, 0.06) if s.chance(0.7) else s.colour()
-    bevel, gloss = s.between(0.03, 0.3), s.between(0.0, 0.5)
+    # A flat top with a bevelled edge, or round all over.
+    bevel = s.between(0.03, 0.3) if s.chance(0.65) else s.between(0.4, 1.2)
+    gloss = s.between(0.0, 0.5)
 
     def draw(scene: Scene, st: Stamp) -> np.ndarray:
         d = outline(st)
@@ -339,19 +341,17 @@ def _outline(s: Studio, kind: int | None = None):
 
 
 def _features(s: Studio):
-    """Draws studs, rings, slots or openings on an object, in a circle or in a row."""
+    """Draws studs, rings, slots or openings on an object, in a circle, in a row or in several."""
     count, kind = int(s.rng.integers(0, 9)), s.rng.integers(4)
     reach, r, turn = s.between(0.0, 0.65), s.log_between(0.06, 0.25), s.between(0, np.pi)
-    circle = s.chance(0.6)
     colour = s.grey(0.05, 0.95, 0.1) if s.chance(0.5) else s.colour()
+    places = _circle(count, reach, turn) if s.chance(0.5) else _row(count, r, reach)
+    print_like = s.chance(0.3)  # Many small marks in rows with gaps: one more gap is no defect.
+    if print_like:
+        places, r = _rows(s)
 
     def draw(scene: Scene, st: Stamp, d: np.ndarray) -> None:
-        for k in range(count):
-            if circle:
-                a = turn + 2 * np.pi * k / count
-                cu, cv = reach * np.cos(a), reach * np.sin(a)
-            else:
-                cu, cv = (k - (count - 1) / 2) * 2.4 * r, reach * 0.4
+        for cu, cv in places:
             u, v = st.u - np.float32(cu), st.v - np.float32(cv)
             radius = np.hypot(u, v)
             if kind == 2:
@@ -364,6 +364,29 @@ def _features(s: Studio):
                 hole = scene.backdrop[st.window] * 0.6
                 scene.paste(st, alpha, hole, segment=False, solid=False)
             else:
-                scene.paste(st, alpha, lit(0.9 + 0.5 * slope, colour), part=True)
+                scene.paste(st, alpha, lit(0.9 + 0.5 * slope, colour), part=not print_like)
 
     return draw
+
+
+def _circle(count: int, reach: Number, turn: Number) -> list[tuple[float, float]]:
+    angles = [turn + 2 * np.pi * k / max(count, 1) for k in range(count)]
+    return [(reach * np.cos(a), reach * np.sin(a)) for a in angles]
+
+
+def _row(count: int, r: Number, reach: Number) -> list[tuple[float, float]]:
+    return [((k - (count - 1) / 2) * 2.4 * r, reach * 0.4) for k in range(count)]
+
+
+def _rows(s: Studio) -> tuple[list[tuple[float, float]], float]:
+    """Places in a block of rows and columns, some of them empty, and the radius of a mark."""
+    rows, columns = int(s.rng.integers(1, 6)), int(s.rng.integers(3, 11))
+    pitch, lead = s.between(0.8, 1.5) / columns, s.between(0.9, 2.0)
+    u0, v0, full = s.between(-0.2, 0.2), s.between(-0.2, 0.2), s.between(0.6, 1.0)
+    places = [
+        (u0 + (k - (columns - 1) / 2) * pitch, v0 + (j - (rows - 1) / 2) * lead * pitch)
+        for j in range(rows)
+        for k in range(columns)
+        if s.chance(full)
+    ]
+    return places, pitch * s.between(0.2, 0.42)
