@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from zsas_jax.data import synthetic
-from zsas_jax.data.synthetic import baseline, classes, held_out_defects, made_up, noise, splits
+from zsas_jax.data.synthetic import (
+    baseline,
+    classes,
+    held_out_defects,
+    made_up,
+    noise,
+    source,
+    splits,
+)
 from zsas_jax.data.synthetic.camera import mostly_covered
 from zsas_jax.data.synthetic.render import render
 from zsas_jax.data.synthetic.scene import Scene, Studio
@@ -203,6 +211,15 @@ def test_zones_of_made_up_objects_stay_on_them_and_hold_their_own_material():
     covered = np.array(covered)
     assert 0.3 < (covered == 0).mean() < 0.7  # Half of the objects are of one material.
     assert np.quantile(covered, 0.9) > 0.1
+
+
+def test_enough_made_up_parts_have_something_that_can_go_missing():
+    """Else a long training pool would stop at a defect that no seed can draw."""
+    seeds = range(60)
+    able = sum(
+        bool(made_up.part(Studio(np.random.default_rng(k), "train", 64)).parts) for k in seeds
+    )
+    assert (1 - able / len(seeds)) ** source._ATTEMPTS < 1e-5
 
 
 def test_captions_name_training_things_alone_and_state_the_state():

@@ -341,14 +341,19 @@ def _outline(s: Studio, kind: int | None = None):
 
 
 def _features(s: Studio):
-    """Draws studs, rings, slots or openings on an object, in a circle, in a row or in several."""
+    """Draws studs, rings, slots or openings on an object, in a circle, in a row or in several.
+
+    Where some places of a block are empty anyway, none of its marks counts as a part that can go
+    missing: one more gap is no defect.
+    """
     count, kind = int(s.rng.integers(0, 9)), s.rng.integers(4)
     reach, r, turn = s.between(0.0, 0.65), s.log_between(0.06, 0.25), s.between(0, np.pi)
     colour = s.grey(0.05, 0.95, 0.1) if s.chance(0.5) else s.colour()
     places = _circle(count, reach, turn) if s.chance(0.5) else _row(count, r, reach)
-    print_like = s.chance(0.3)  # Many small marks in rows with gaps: one more gap is no defect.
-    if print_like:
-        places, r = _rows(s)
+    gaps = False
+    if s.chance(0.3):  # Like print.
+        gaps = s.chance(0.5)
+        places, r = _rows(s, s.between(0.6, 0.9) if gaps else 1.0)
 
     def draw(scene: Scene, st: Stamp, d: np.ndarray) -> None:
         for cu, cv in places:
@@ -364,7 +369,7 @@ def _features(s: Studio):
                 hole = scene.backdrop[st.window] * 0.6
                 scene.paste(st, alpha, hole, segment=False, solid=False)
             else:
-                scene.paste(st, alpha, lit(0.9 + 0.5 * slope, colour), part=not print_like)
+                scene.paste(st, alpha, lit(0.9 + 0.5 * slope, colour), part=not gaps)
 
     return draw
 
@@ -378,11 +383,11 @@ def _row(count: int, r: Number, reach: Number) -> list[tuple[float, float]]:
     return [((k - (count - 1) / 2) * 2.4 * r, reach * 0.4) for k in range(count)]
 
 
-def _rows(s: Studio) -> tuple[list[tuple[float, float]], float]:
-    """Places in a block of rows and columns, some of them empty, and the radius of a mark."""
+def _rows(s: Studio, full: Number) -> tuple[list[tuple[float, float]], float]:
+    """Places in a block of rows and columns, a share `full` of all, and the radius of a mark."""
     rows, columns = int(s.rng.integers(1, 6)), int(s.rng.integers(3, 11))
     pitch, lead = s.between(0.8, 1.5) / columns, s.between(0.9, 2.0)
-    u0, v0, full = s.between(-0.2, 0.2), s.between(-0.2, 0.2), s.between(0.6, 1.0)
+    u0, v0 = s.between(-0.2, 0.2), s.between(-0.2, 0.2)
     places = [
         (u0 + (k - (columns - 1) / 2) * pitch, v0 + (j - (rows - 1) / 2) * lead * pitch)
         for j in range(rows)
