@@ -375,7 +375,7 @@ def _features(s: Studio):
 
 
 def _circle(count: int, reach: Number, turn: Number) -> list[tuple[float, float]]:
-    angles = [turn + 2 * np.pi * k / max(count, 1) for k in range(count)]
+    angles = [turn + 2 * np.pi * k / count for k in range(count)]
     return [(reach * np.cos(a), reach * np.sin(a)) for a in angles]
 
 
