@@ -241,14 +241,19 @@ def test_first_clicks_and_boxes_belong_to_their_targets():
     assert areas == {100, 32 * 32}
 
 
-def test_the_share_of_single_clicks_is_as_the_config_says():
+def view_of_an_object():
+    """A square object without a defect, columns 16 to 47 of rows 8 to 39."""
     segments = np.zeros((64, 64), np.uint8)
     segments[8:40, 16:48] = 1
-    view = {
+    return {
         "image": np.zeros((64, 64, 3), np.uint8),
         "mask": np.zeros((64, 64), np.float32),
         "segments": segments,
     }
+
+
+def test_the_share_of_single_clicks_is_as_the_config_says():
+    view = view_of_an_object()
 
     def clicks(share: float) -> np.ndarray:
         config = SamTaskConfig(prompts=200, points=9, single_click=share)
@@ -263,13 +268,7 @@ def test_the_share_of_single_clicks_is_as_the_config_says():
 
 
 def test_boxes_are_as_far_off_as_the_config_says():
-    segments = np.zeros((64, 64), np.uint8)
-    segments[8:40, 16:48] = 1
-    view = {
-        "image": np.zeros((64, 64, 3), np.uint8),
-        "mask": np.zeros((64, 64), np.float32),
-        "segments": segments,
-    }
+    view = view_of_an_object()
     config = SamTaskConfig(prompts=200, box_noise=0.5, box_shift=0.1, box_exact=0.25)
     boxes = sam_sample(view, np.random.default_rng(0), config)["boxes"]
     shift = np.abs(boxes - np.array([16, 8, 48, 40], np.float32))

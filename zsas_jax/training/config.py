@@ -177,7 +177,8 @@ class SamTaskConfig:
     """Point slots of a prompt: first clicks, then one correction per round."""
     single_click: float = 0.4
     """Share of targets with one click inside as their first prompt (half of SAM's, the others begin
-    with a box); the others have several, and some around them, as the prompts of a rough map do."""
+    with a box). The others have up to half the slots inside and as many around them, as a rough
+    map's prompts."""
     focal_weight: float = 20.0
     dice_weight: float = 1.0
     iou_weight: float = 1.0

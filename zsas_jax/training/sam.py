@@ -163,7 +163,9 @@ def _noisy_box(target: np.ndarray, rng: np.random.Generator, config: SamTaskConf
 def _first_clicks(
     target: np.ndarray, rng: np.random.Generator, slots: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One to half the slots inside the target, and up to half in a ring around it; or one click."""
+    """One to half the slots inside the target, and up to half in a ring around it; a single slot
+    is a click inside.
+    """
     if slots == 1:
         return _random_pixels(target, 1, rng), np.ones(1, np.int32)
     half = slots // 2

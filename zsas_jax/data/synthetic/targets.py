@@ -35,11 +35,12 @@ def find_targets(segments: Integer[np.ndarray, "h w"], defect: Mask, least: int)
     low, high = (int(share * own.size) for share in OBJECT_SHARE)
     for whole in _masks(objects, max(least, low), solid):
         area = np.count_nonzero(whole)
-        main = max((np.count_nonzero(thing & whole) for thing in things), default=0)
-        if area < high and main < MAIN_PART * area:
+        if area < high and all(
+            np.count_nonzero(thing & whole) < MAIN_PART * area for thing in things
+        ):
             things.append(whole)
     pieces = np.asarray(measure.label(defect, connectivity=2))
-    return Targets(_masks(pieces, least, pieces > 0), things)
+    return Targets(_masks(pieces, least, defect), things)
 
 
 def _masks(labels: Integer[np.ndarray, "h w"], least: int, solid: Mask) -> list[Mask]:
