@@ -18,8 +18,8 @@ from zsas_jax.clip import ClipConfig
 from zsas_jax.config import Config, PipelineConfig
 from zsas_jax.errors import ConfigError
 from zsas_jax.model import Model
-from zsas_jax.ops.layers import Buffer
-from zsas_jax.pipeline import METHODS, cast_parameters, embed_for_sam, frames_of, segment
+from zsas_jax.ops.layers import Buffer, cast_parameters
+from zsas_jax.pipeline import METHODS, embed_for_sam, frames_of, segment
 from zsas_jax.umci import UmciConfig, anomaly_probability
 
 PIPELINE = PipelineConfig(
@@ -338,7 +338,12 @@ def test_photos_of_one_bucket_share_a_program(model):
 
 def test_bfloat16_casts_parameters_and_keeps_buffers(model):
     cast = cast_parameters(model, "bfloat16")
-    assert cast.clip.visual.proj.dtype == jnp.bfloat16
+    for kernel in (
+        cast.clip.visual.transformer.resblocks[0].attn.in_proj.kernel,
+        cast.sam.image_encoder.blocks[0].attn.qkv.kernel,
+        cast.umci.stages[0].proj.kernel,
+    ):
+        assert kernel.dtype == jnp.bfloat16
     buffers = jax.tree.leaves(nnx.state(cast, Buffer))
     assert buffers
     assert all(buffer.dtype == jnp.float32 for buffer in buffers)

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
 
 from zsas_jax import clip as clip_api
@@ -23,6 +22,7 @@ from zsas_jax.config import PipelineConfig
 from zsas_jax.errors import ConfigError
 from zsas_jax.fusion import cascade_fusion, clipsam_fusion, image_score, min_max
 from zsas_jax.model import Model
+from zsas_jax.ops.layers import cast_parameters
 from zsas_jax.ops.position import resampling_matrix
 from zsas_jax.ops.resize import bilinear_matrix, resize_bilinear, resize_pillow
 from zsas_jax.ops.selection import map_where
@@ -331,13 +331,6 @@ def _finish(
 def _sides(x: Array) -> tuple[int, int]:
     """Height and width of a batch of images or maps."""
     return x.shape[1], x.shape[2]
-
-
-def cast_parameters(model: Model, dtype: str) -> Model:
-    """The model with every `nnx.Param` in `dtype`; buffers keep theirs."""
-    graphdef, parameters, others = nnx.split(model, nnx.Param, ...)
-    parameters = jax.tree.map(lambda x: x.astype(dtype), parameters)
-    return nnx.merge(graphdef, parameters, others)
 
 
 def _require(model: Model, name: str, config: PipelineConfig):

@@ -186,3 +186,20 @@ def test_bfloat16_scores_are_float32():
     exact = plain(*(np.asarray(x, np.float32) for x in narrow))
     # Scores reach 50, where bfloat16 resolves 0.25: only float32 scores stay this close.
     assert np.abs(np.asarray(result, np.float32) - exact).max() < 0.03
+
+
+@pytest.mark.parametrize("width", [4, 5])  # Scales of 1/2, which bfloat16 takes exactly, and not.
+def test_bfloat16_gradients_are_summed_in_float32(width, monkeypatch):
+    monkeypatch.setattr(attention_module, "GRADIENT_SCORES_AT_ONCE", 8 * 300)
+    random = np.random.default_rng(0)
+    narrow = [jnp.asarray(random.normal(size=(300, 2, width)), jnp.bfloat16) for _ in range(3)]
+
+    def loss(query, key, value):
+        return jnp.square(attention(query, key, value).astype(jnp.float32)).sum()
+
+    ours = jax.grad(loss, argnums=range(3))(*narrow)
+    exact = jax.grad(loss, argnums=range(3))(*(x.astype(jnp.float32) for x in narrow))
+    for one, two in zip(ours, exact, strict=True):
+        assert one.dtype == jnp.bfloat16
+        error = np.abs(np.asarray(one, np.float32) - two)
+        assert error.max() < 0.02 * np.abs(two).max()

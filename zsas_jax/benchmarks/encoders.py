@@ -20,6 +20,7 @@ from zsas_jax.cli.common import enable_compilation_cache
 from zsas_jax.clip import Clip, ClipConfig
 from zsas_jax.config import suggestion
 from zsas_jax.errors import ConfigError
+from zsas_jax.ops.layers import cast_parameters
 from zsas_jax.sam import Sam, SamConfig
 
 Program = Literal["ours", "sdpa", "eager", "compiled"]
@@ -106,7 +107,7 @@ def build(
     operations = timing.matrix_operations(encode, network, pixels)
     models = {program: _peer(network, program, dtype) for program in peers}
     if "ours" in programs:
-        cast = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), network)
+        cast = cast_parameters(network, dtype)
         device = jax.device_put(pixels)
         runs["ours"] = lambda: np.asarray(ours(cast, device), np.float32)
     runs |= {program: _torch_run(models[program], pixels, dtype) for program in peers}

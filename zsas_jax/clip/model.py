@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int
 from zsas_jax.clip.config import ClipConfig
 from zsas_jax.errors import ConfigError
 from zsas_jax.ops.attention import attention
-from zsas_jax.ops.layers import LayerNorm, gelu, quick_gelu, run_block
+from zsas_jax.ops.layers import LayerNorm, Linear, gelu, quick_gelu, run_block
 from zsas_jax.ops.patches import PatchConv
 from zsas_jax.ops.position import resample_positions
 from zsas_jax.ops.rowwise import by_rows
@@ -175,7 +175,8 @@ class Attention(nnx.Module):
         self, x: Float[Array, "b n width"], mask: Array | None = None
     ) -> Float[Array, "b n width"]:
         batch, tokens, width = x.shape
-        fused = self.in_proj(x).reshape(batch, tokens, 3, self.heads, width // self.heads)
+        fused = self.in_proj(x).astype(self.in_proj.kernel.dtype)
+        fused = fused.reshape(batch, tokens, 3, self.heads, width // self.heads)
         query, key, value = fused[:, :, 0], fused[:, :, 1], fused[:, :, 2]
         return self.out_proj(attention(query, key, value, mask=mask).reshape(x.shape))
 
@@ -300,8 +301,8 @@ def _normal(rngs: nnx.Rngs, shape: tuple[int, ...], scale: float, dtype) -> nnx.
     return nnx.Param(scale * jax.random.normal(rngs.params(), shape, dtype))
 
 
-def _linear(inputs: int, outputs: int, scale: float, rngs: nnx.Rngs, param_dtype) -> nnx.Linear:
-    return nnx.Linear(
+def _linear(inputs: int, outputs: int, scale: float, rngs: nnx.Rngs, param_dtype) -> Linear:
+    return Linear(
         inputs,
         outputs,
         kernel_init=nnx.initializers.normal(scale),

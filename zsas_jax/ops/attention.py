@@ -64,8 +64,8 @@ def blocked_attention(
     rel_w: Float[Array, "*batch heads q k_w"] | None = None,
 ) -> Float[Array, "*batch q heads e"]:
     """`attention` in plain XLA, on any backend."""
-    # One pass over the scores less; narrower queries would lose digits.
-    if query.dtype == accumulation_dtype(query):
+    # One pass over the scores less; narrower queries would lose digits, but for powers of two.
+    if query.dtype == accumulation_dtype(query) or math.frexp(scale)[0] == 0.5:
         query, scale = query * scale, 1.0
     heads_first = {
         "query": jnp.swapaxes(query, -3, -2),
@@ -217,7 +217,8 @@ def _plain_backward(saved: tuple[Array, ...], gradient: Array) -> tuple[Array, A
     count = _block_count(queries, keys, GRADIENT_SCORES_AT_ONCE)
 
     def one_head(operands: tuple[Array, ...]) -> tuple[Array, Array, Array]:
-        query, key, value, result, gradient = operands
+        dtype = accumulation_dtype(*operands)
+        query, key, value, result, gradient = (array.astype(dtype) for array in operands)
 
         def add_block(totals, block):
             query, result, gradient = block
@@ -243,10 +244,10 @@ def _plain_backward(saved: tuple[Array, ...], gradient: Array) -> tuple[Array, A
 
     found = jax.lax.map(one_head, tuple(heads(array) for array in (*saved, gradient)))
     by_query, by_key, by_value = found
-    return (
-        by_query.reshape(saved[0].shape),
-        jnp.swapaxes(by_key, 1, 2).reshape(saved[1].shape),
-        jnp.swapaxes(by_value, 1, 2).reshape(saved[2].shape),
+    ordered = (by_query, jnp.swapaxes(by_key, 1, 2), jnp.swapaxes(by_value, 1, 2))
+    return tuple(
+        found.reshape(operand.shape).astype(operand.dtype)
+        for found, operand in zip(ordered, saved, strict=False)
     )
 
 

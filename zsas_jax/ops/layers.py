@@ -5,11 +5,14 @@ from a module's type how PyTorch stores it.
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
+
+Model = TypeVar("Model")
 
 
 class Buffer(nnx.Variable):
@@ -45,6 +48,20 @@ class LayerNorm(nnx.Module):
         return (normalised * self.scale[...] + self.bias[...]).astype(x.dtype)
 
 
+class Linear(nnx.Linear):
+    """x kernel + bias, with inputs of at least the kernel's width.
+
+    A narrower kernel (`cast_parameters`) narrows the input for the product alone,
+    which adds up in float32 and comes out as wide as the bias.
+    """
+
+    def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
+        kernel, bias = self.kernel[...], self.bias
+        wide = kernel.dtype if bias is None else bias.dtype
+        product = jnp.matmul(x.astype(kernel.dtype), kernel, preferred_element_type=wide)
+        return product if bias is None else product + bias[...]
+
+
 class Mlp(nnx.Module):
     """Linear, activation, Linear: SAM's transformer MLP (`lin1`, `lin2`)."""
 
@@ -57,12 +74,32 @@ class Mlp(nnx.Module):
         rngs: nnx.Rngs,
         param_dtype=jnp.float32,
     ):
-        self.lin1 = nnx.Linear(features, hidden, rngs=rngs, param_dtype=param_dtype)
-        self.lin2 = nnx.Linear(hidden, features, rngs=rngs, param_dtype=param_dtype)
+        self.lin1 = Linear(features, hidden, rngs=rngs, param_dtype=param_dtype)
+        self.lin2 = Linear(hidden, features, rngs=rngs, param_dtype=param_dtype)
         self.activation = activation
 
     def __call__(self, x: Float[Array, "*batch features"]) -> Float[Array, "*batch features"]:
         return self.lin2(self.activation(self.lin1(x)))
+
+
+def cast_parameters(model: Model, dtype: str) -> Model:
+    """The module, or anything of modules, with its `nnx.Param`s in `dtype`; buffers keep theirs.
+
+    CPUs know bfloat16 in matrix products alone and convert before and after everything else: there
+    "bfloat16" narrows the kernels of `Linear` layers, and what is not a product stays float32.
+    """
+    graphdef, parameters, others = nnx.split(model, nnx.Param, ...)
+    elsewhere, kernels = dtype, set()
+    if dtype == "bfloat16" and jax.default_backend() == "cpu":
+        elsewhere = "float32"
+        kernels = {
+            (*path, "kernel") for path, module in nnx.iter_modules(model) if type(module) is Linear
+        }
+
+    def cast(path, leaf):
+        return leaf.astype(dtype if path in kernels else elsewhere)
+
+    return nnx.merge(graphdef, nnx.map_state(cast, parameters), others)
 
 
 def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:

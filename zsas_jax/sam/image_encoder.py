@@ -17,7 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from zsas_jax.ops.attention import attention
-from zsas_jax.ops.layers import LayerNorm, Mlp, gelu, run_block
+from zsas_jax.ops.layers import LayerNorm, Linear, Mlp, gelu, run_block
 from zsas_jax.ops.patches import PatchConv
 from zsas_jax.ops.position import resample_positions, resampling_matrix
 from zsas_jax.ops.rowwise import by_rows
@@ -50,8 +50,8 @@ class Attention(nnx.Module):
         common = {"param_dtype": param_dtype, "rngs": rngs}
         head_dim = width // heads
         self.heads = heads
-        self.qkv = nnx.Linear(width, 3 * width, **common)
-        self.proj = nnx.Linear(width, width, **common)
+        self.qkv = Linear(width, 3 * width, **common)
+        self.proj = Linear(width, width, **common)
         self.rel_pos_h = nnx.Param(jnp.zeros((2 * grid_size - 1, head_dim), param_dtype))
         self.rel_pos_w = nnx.Param(jnp.zeros((2 * grid_size - 1, head_dim), param_dtype))
 
@@ -62,7 +62,7 @@ class Attention(nnx.Module):
         part in the attention, as SAM was trained; their projection is the bias alone.
         """
         grid = (x.shape[1], x.shape[2])
-        qkv = self.qkv(x)
+        qkv = self.qkv(x).astype(self.qkv.kernel.dtype)
         if window_size:
             assert self.qkv.bias is not None
             qkv = window_partition(qkv, window_size, self.qkv.bias[...])

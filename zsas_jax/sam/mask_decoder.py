@@ -15,7 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from zsas_jax.ops.attention import attention
-from zsas_jax.ops.layers import LayerNorm, Mlp
+from zsas_jax.ops.layers import LayerNorm, Linear, Mlp
 from zsas_jax.sam.config import SamConfig
 from zsas_jax.sam.layers import Gelu, UpsampleConv
 
@@ -29,10 +29,10 @@ class DecoderAttention(nnx.Module):
         inner = features // downsample
         common = {"param_dtype": param_dtype, "rngs": rngs}
         self.heads = heads
-        self.q_proj = nnx.Linear(features, inner, **common)
-        self.k_proj = nnx.Linear(features, inner, **common)
-        self.v_proj = nnx.Linear(features, inner, **common)
-        self.out_proj = nnx.Linear(inner, features, **common)
+        self.q_proj = Linear(features, inner, **common)
+        self.k_proj = Linear(features, inner, **common)
+        self.v_proj = Linear(features, inner, **common)
+        self.out_proj = Linear(inner, features, **common)
 
     def __call__(
         self,
@@ -152,7 +152,7 @@ class MlpHead(nnx.Module):
         widths = [features] + [hidden] * (depth - 1) + [outputs]
         self.layers = nnx.List(
             [
-                nnx.Linear(before, after, param_dtype=param_dtype, rngs=rngs)
+                Linear(before, after, param_dtype=param_dtype, rngs=rngs)
                 for before, after in itertools.pairwise(widths)
             ]
         )

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from zsas_jax import clip as clip_network
 from zsas_jax.errors import ConfigError
+from zsas_jax.ops.layers import cast_parameters
 from zsas_jax.prompting.text import encode_text
 from zsas_jax.training import captions, features, losses, starting
 from zsas_jax.training.calibration import calibrate, tune
@@ -71,7 +72,7 @@ def umci_task(config: TrainConfig) -> Task:
     words = captions.class_words()
     classes = list(auxiliary.categories) if auxiliary else list(words.values())
     text = encode_text(clip, tokenizer, [*classes, UNKNOWN])
-    encoder = _cast(clip, config.precision)
+    encoder = cast_parameters(clip, config.precision)
     grid = clip_network.patch_grid(clip.config, size, size)
 
     def predict(params, frozen, batch: Batch) -> Float[Array, "b n gh gw 2"]:
@@ -82,7 +83,7 @@ def umci_task(config: TrainConfig) -> Task:
             pixels = starting.normalize(batch["image"], *starting.clip_statistics(encoder.config))
             tokens = clip_network.encode_image(encoder, pixels, layers).patch_tokens
         tokens = [jax.lax.stop_gradient(tokens) for tokens in tokens]
-        umci = nnx.merge(graphdef, _cast(params, config.precision), frozen["buffers"])
+        umci = cast_parameters(nnx.merge(graphdef, params, frozen["buffers"]), config.precision)
         return umci(tokens, grid, frozen["text"][batch["category"]])
 
     def loss(params, frozen, batch: Batch, key: jax.Array) -> tuple[jax.Array, Scalars]:
@@ -213,12 +214,3 @@ class _Photos:
             tokens = self._encode(np.repeat(image[None], count, axis=0))[0]
             self._cache.write(self._digests[index], tokens)
         return tokens
-
-
-def _cast(tree: Any, precision: str) -> Any:
-    """Floating-point arrays in the precision that the config wants."""
-
-    def cast(leaf: Array) -> Array:
-        return leaf.astype(precision) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
-
-    return tree if precision == "float32" else jax.tree.map(cast, tree)

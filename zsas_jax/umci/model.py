@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from zsas_jax.ops.layers import accumulation_dtype
+from zsas_jax.ops.layers import Linear, accumulation_dtype
 from zsas_jax.ops.position import resampling_matrix
 from zsas_jax.umci.config import UmciConfig
 
@@ -70,8 +70,8 @@ class GRUCell(nnx.Module):
     """
 
     def __init__(self, features: int, *, rngs: nnx.Rngs, param_dtype=jnp.float32):
-        self.input = nnx.Linear(features, 3 * features, rngs=rngs, param_dtype=param_dtype)
-        self.hidden = nnx.Linear(features, 3 * features, rngs=rngs, param_dtype=param_dtype)
+        self.input = Linear(features, 3 * features, rngs=rngs, param_dtype=param_dtype)
+        self.hidden = Linear(features, 3 * features, rngs=rngs, param_dtype=param_dtype)
 
     def __call__(
         self, x: Float[Array, "*b c"], state: Float[Array, "*b c"]
@@ -92,8 +92,8 @@ class StripBranch(nnx.Module):
 
     def __init__(self, text_dim: int, hidden: int, *, rngs: nnx.Rngs, param_dtype=jnp.float32):
         self.conv = _conv(text_dim, hidden, (3,), rngs, param_dtype)
-        self.text1 = nnx.Linear(text_dim, hidden, rngs=rngs, param_dtype=param_dtype)
-        self.text2 = nnx.Linear(text_dim, hidden, rngs=rngs, param_dtype=param_dtype)
+        self.text1 = Linear(text_dim, hidden, rngs=rngs, param_dtype=param_dtype)
+        self.text2 = Linear(text_dim, hidden, rngs=rngs, param_dtype=param_dtype)
         self.gru = GRUCell(hidden, rngs=rngs, param_dtype=param_dtype)
 
     def __call__(
@@ -160,8 +160,8 @@ class ScaleBranch(nnx.Module):
     ):
         self.kernel = kernel
         self.conv = _conv(text_dim, hidden, (3, 3), rngs, param_dtype)
-        self.text_key = nnx.Linear(text_dim, hidden, rngs=rngs, param_dtype=param_dtype)
-        self.text_value = nnx.Linear(text_dim, hidden, rngs=rngs, param_dtype=param_dtype)
+        self.text_key = Linear(text_dim, hidden, rngs=rngs, param_dtype=param_dtype)
+        self.text_value = Linear(text_dim, hidden, rngs=rngs, param_dtype=param_dtype)
 
     def __call__(
         self, patches: Float[Array, "b h w t"], text: Float[Array, "b 2 t"]
@@ -204,7 +204,7 @@ class UmciStage(nnx.Module):
     def __init__(self, config: UmciConfig, *, rngs: nnx.Rngs, param_dtype=jnp.float32):
         text_dim, hidden = config.text_dim, config.hidden_dim
         options = {"rngs": rngs, "param_dtype": param_dtype}
-        self.proj = nnx.Linear(config.width, text_dim, **options)
+        self.proj = Linear(config.width, text_dim, **options)
         self.strip = StripPath(text_dim, hidden, **options) if config.use_strip else None
         self.scale = (
             ScalePath(text_dim, hidden, config.scale_kernels, **options)
@@ -214,8 +214,8 @@ class UmciStage(nnx.Module):
         self.paths = 1 + config.use_strip + config.use_scale
         self.conv_ori = _conv(text_dim, hidden, (3, 3), rngs, param_dtype)
         self.conv_all = _conv(self.paths * hidden, text_dim, (3, 3), rngs, param_dtype)
-        self.head1 = nnx.Linear(text_dim, hidden, **options)
-        self.head2 = nnx.Linear(hidden, 2, **options)
+        self.head1 = Linear(text_dim, hidden, **options)
+        self.head2 = Linear(hidden, 2, **options)
 
     def __call__(
         self, tokens: Float[Array, "b h w d"], text: Float[Array, "b 2 t"]
@@ -261,7 +261,7 @@ class Umci(nnx.Module):
         """
         if len(patch_tokens) != len(self.stages):
             raise ValueError(f"{len(patch_tokens)} token maps for {len(self.stages)} UMCI stages")
-        dtype = self.stages[0].proj.kernel.dtype
+        dtype = self.stages[0].conv_ori.kernel.dtype
         text = text.astype(dtype)
         logits = [
             stage(tokens.astype(dtype).reshape(tokens.shape[0], *grid, tokens.shape[-1]), text)
