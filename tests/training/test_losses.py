@@ -126,3 +126,23 @@ def test_balanced_cross_entropy_of_good_pictures_alone_is_their_mean():
     logits = jnp.log(jnp.array([0.9, 0.1])) * jnp.ones((2, 3, 3, 1))
     found = losses.balanced_cross_entropy(logits, jnp.zeros((2, 3, 3)))
     np.testing.assert_allclose(found, -np.log(0.9), rtol=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0])
+def test_gradients_are_finite_where_the_network_is_certain(gamma):
+    # In float32 the probabilities are exactly 0 and 1.
+    logits = jnp.array([[20.0, -20.0], [-20.0, 20.0], [20.0, -20.0]]).reshape(1, 1, 3, 2)
+    right, wrong = jnp.array([[[0.0, 1.0, 0.0]]]), jnp.array([[[1.0, 0.0, 1.0]]])
+    for targets, smallest in ((right, 0), (wrong, 0.1)):
+
+        def balanced(logits, targets=targets):
+            return losses.stage_cross_entropy(logits[:, None], targets, 1.0, gamma)
+
+        gradient = jax.grad(balanced)(logits)
+        assert bool(jnp.isfinite(gradient).all())
+        assert jnp.abs(gradient).max() >= smallest
+
+        def focal(logits, targets=targets):
+            return losses.focal_loss(jax.nn.log_softmax(logits), targets, gamma).sum()
+
+        assert bool(jnp.isfinite(jax.grad(focal)(logits)).all())

@@ -159,7 +159,7 @@ class ClipTaskConfig:
     """Captions on which the tokenizer is trained."""
 
     def __post_init__(self):
-        _check_focus("clip_task", self.focus)
+        _check_focus("clip_task.focus", self.focus)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,7 +227,8 @@ class UmciTaskConfig:
     keeps those of the config."""
 
     def __post_init__(self):
-        _check_focus("umci_task", self.focus)
+        _check_focus("umci_task.focus", self.focus)
+        _check_focus("umci_task.focal_gamma", self.focal_gamma)
 
 
 def _check_shares(section: str, config: object, names: tuple[str, ...]) -> None:
@@ -237,10 +238,10 @@ def _check_shares(section: str, config: object, names: tuple[str, ...]) -> None:
             raise ConfigError(f"{section}.{name} is {value}: expected between 0 and 1")
 
 
-def _check_focus(task: str, focus: float) -> None:
+def _check_focus(name: str, gamma: float) -> None:
     # Between, the gradient of a patch of probability 1 is infinite.
-    if focus != 0 and focus < 1:
-        raise ConfigError(f"{task}.focus is {focus}: expected 0 or at least 1")
+    if gamma != 0 and gamma < 1:
+        raise ConfigError(f"{name} is {gamma}: expected 0 or at least 1")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Losses as pure functions; probabilities and sums in at least float32."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -20,7 +22,13 @@ def focal_loss(
     """
     log_p = jnp.where(targets > 0.5, log_probabilities[..., 1], log_probabilities[..., 0])
     log_p = jnp.maximum(log_p, jnp.log(EPSILON))
-    return -jnp.mean((1 - jnp.exp(log_p)) ** gamma * log_p, axis=(-2, -1))
+    return -jnp.mean(_focused(log_p, gamma), axis=(-2, -1))
+
+
+def _focused(log_p: Float[Array, "*b"], gamma: float) -> Float[Array, "*b"]:
+    """(1 - p)^gamma log p."""
+    # Where p is 1, the gradient of (1 - p) ** 0.0 is no number.
+    return (1 - jnp.exp(log_p)) ** gamma * log_p if gamma else log_p
 
 
 def dice_loss(
@@ -97,8 +105,7 @@ def balanced_cross_entropy(
     normal = (shares == 0).astype(jnp.float32)
     weight = (jnp.maximum(normal.sum(), 1) / jnp.maximum(anomalous.sum(), 1)) ** balance
     weights = jnp.stack([normal, anomalous * weight], axis=-1)
-    total = (weights * (1 - jnp.exp(log_p)) ** focus * log_p).sum()
-    return -total / jnp.maximum(weights.sum(), 1)
+    return -(weights * _focused(log_p, focus)).sum() / jnp.maximum(weights.sum(), 1)
 
 
 def stage_cross_entropy(
@@ -108,8 +115,8 @@ def stage_cross_entropy(
     focus: float = 0.0,
 ) -> Float[Array, ""]:
     """Mean of `balanced_cross_entropy` over a UMCI's stages."""
-    each = jax.vmap(balanced_cross_entropy, (1, None, None, None))
-    return each(logits, shares, balance, focus).mean()
+    each = partial(balanced_cross_entropy, shares=shares, balance=balance, focus=focus)
+    return jax.vmap(each, 1)(logits).mean()
 
 
 def contrastive_loss(
