@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, UInt8, UInt32
 from zsas_jax.config import PipelineConfig
 from zsas_jax.errors import ConfigError
 from zsas_jax.model import Model
+from zsas_jax.ops.layers import cast_parameters
 from zsas_jax.pipeline import Segmentation, segment
 from zsas_jax.weights.checkpoint import Bundle
 
@@ -91,9 +92,9 @@ def compile(
     if method is not None:
         settings["method"] = method
     config = dataclasses.replace(bundle.config.pipeline, **settings)
-    model = bundle.model
-    if model.clip is None:
+    if bundle.model.clip is None:
         raise ConfigError("segment needs a CLIP, and this checkpoint has none")
+    model = cast_parameters(bundle.model, config.compute_dtype)
     started = time.perf_counter()
     program = lower(model, shape, batch_size, config).compile()
     return CompiledSegment(model, config, program, time.perf_counter() - started)

@@ -45,7 +45,8 @@ class PipelineConfig:
     """The rough map of cascade and clipsam: UMCI's abnormal probability, or the similarity of
     patches and text (with clipsam the paper's "w/o UMCI")."""
     compute_dtype: Literal["float32", "bfloat16", "float64"] = "float32"
-    """Dtype in which the networks compute; scores and norms stay in at least float32."""
+    """Dtype in which the networks compute; scores and norms stay in at least float32. On CPUs
+    "bfloat16" is for matrix products alone."""
     clip_image_size: int | tuple[int, int] = 518
     """CLIP's input, one side or (height, width), pixels; photos are stretched to it. Not specified
     by ClipSAM; 518 as in APRIL-GAN and AnomalyCLIP for /14 models."""

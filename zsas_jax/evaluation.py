@@ -20,6 +20,7 @@ from zsas_jax.data.canvas import batch_size_for
 from zsas_jax.errors import ConfigError, DatasetError
 from zsas_jax.metrics import MetricOptions
 from zsas_jax.metrics.resolution import DEFAULT_RESOLUTION, Resolution
+from zsas_jax.ops.layers import cast_parameters
 from zsas_jax.parallel import data_parallel, local_devices
 from zsas_jax.prompting.text import Prompts, encode_text
 from zsas_jax.report import details as report_details
@@ -287,7 +288,8 @@ class _Run:
         if self._segment is None:
             with self.steps.timed("text"):
                 self._features = _text_features(self.bundle, self.source.categories, self.prompts)
-            self._segment = data_parallel(self.bundle.model, self.devices)
+            model = cast_parameters(self.bundle.model, self.config.compute_dtype)
+            self._segment = data_parallel(model, self.devices)
         batches = iter(
             loader.iterate_batches(
                 self.source,

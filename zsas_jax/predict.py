@@ -13,6 +13,7 @@ from zsas_jax.data.images import ImageSource
 from zsas_jax.data.loader import Batch, iterate_batches
 from zsas_jax.data.sources import Record
 from zsas_jax.errors import ConfigError, ImageError
+from zsas_jax.ops.layers import cast_parameters
 from zsas_jax.pipeline import segment
 from zsas_jax.prompting.text import encode_text
 
@@ -73,13 +74,14 @@ def predict(
     text = encode_text(bundle.model.clip, bundle.tokenizer, distinct)
     labels = np.array([distinct.index(name) for name in names])
 
+    model = cast_parameters(bundle.model, config.compute_dtype)
     predictions: dict[int, Prediction] = {}
     records = [_record(image, index, names[index]) for index, image in enumerate(images)]
     for batch in iterate_batches(records, batch_size=batch_size, seed=seed):
         if batch.failures:
             raise ImageError(batch.failures[0].message)
         output = segment(
-            bundle.model,
+            model,
             batch.canvas,
             batch.sizes,
             text[labels[batch.indices]],

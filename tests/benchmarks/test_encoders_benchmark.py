@@ -20,11 +20,11 @@ def test_all_programs_compute_the_same(name):
     assert operations > 1e6
 
 
-def test_the_command_prints_its_table(capsys, tmp_path):
+def test_the_command_prints_its_table(capfd, tmp_path):
     given = ["encoders", "--models", "clip_small", "--programs", "ours", "sdpa"]
     given += ["--repeats", "1", "--no-memory", "--output", str(tmp_path / "figures.json")]
     assert benchmarks.main(given) == 0
-    printed = capsys.readouterr().out
+    printed = capfd.readouterr().out
     assert "GFLOP/s" in printed
     assert "clip_small" in printed
     assert (tmp_path / "figures.json").exists()

@@ -52,17 +52,12 @@ def main(
         memory: measure peak memory as well, in a process of its own per program.
         output: a JSON file for the figures.
     """
-    enable_compilation_cache()
     for name in models:
         if name not in MODELS:
             raise ConfigError(f"--models has {name!r}{suggestion(name, MODELS)}")
-    rate = timing.matrix_rate(dtype=jnp.dtype(dtype))
-    print(f"matrix products: {rate / 1e9:.0f} GFLOP/s ({dtype})")
     rows = []
     for name in models:
-        runs, operations = build(name, programs, batch_size, dtype)
-        rows += compare(name, runs, operations / rate / batch_size, repeats, batch_size)
-        del runs
+        rows += timing.in_new_process(compare, name, programs, batch_size, dtype, repeats)
         if memory:
             for row in rows[-len(programs) :]:
                 arguments = (name, row["program"], batch_size, dtype)
@@ -71,9 +66,18 @@ def main(
 
 
 def compare(
-    name: str, runs: dict[str, Run], floor: float, repeats: int, batch_size: int
+    name: str, programs: tuple[str, ...], batch_size: int, dtype: str, repeats: int
 ) -> list[timing.Row]:
-    """Rows of one model; every output is compared with the first program's."""
+    """Rows of one model; every output is compared with the first program's.
+
+    For a process of its own: on Linux PyTorch is much faster where the process has freed large
+    arrays before, such as another model's, because malloc then keeps memory.
+    """
+    enable_compilation_cache()
+    rate = timing.matrix_rate(dtype=jnp.dtype(dtype))
+    print(f"matrix products: {rate / 1e9:.0f} GFLOP/s ({dtype})", flush=True)
+    runs, operations = build(name, programs, batch_size, dtype)
+    floor = operations / rate / batch_size
     first, *others = runs
     expected = runs[first]()
     scale = np.abs(expected).max()

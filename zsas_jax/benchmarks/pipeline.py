@@ -19,6 +19,7 @@ from zsas_jax.config import Config, PipelineConfig
 from zsas_jax.data.synthetic import SyntheticSource
 from zsas_jax.errors import ConfigError
 from zsas_jax.model import Model, abstract_model
+from zsas_jax.ops.layers import cast_parameters
 from zsas_jax.pipeline import _segment, embed_for_sam, frames_of, rough_segmentation, segment
 from zsas_jax.prompting.text import encode_text
 from zsas_jax.sam import SamConfig
@@ -161,6 +162,7 @@ def run_ours(
 ) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
     """One run from host arrays to host arrays: maps and scores."""
     sizes, keys = _sizes_and_keys(images)
+    networks = cast_parameters(networks, config.compute_dtype)
 
     def run() -> tuple[np.ndarray, np.ndarray]:
         found = segment(networks, images, sizes, text, keys, config=config)
@@ -193,6 +195,7 @@ def run_encoders(
 ) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """Our two parts before the prompts: photos to the rough map, photos to SAM's embedding."""
     sizes, _ = _sizes_and_keys(images)
+    networks = cast_parameters(networks, config.compute_dtype)
     rough = jax.jit(lambda model: rough_segmentation(model, images, sizes, text, "umci", config))
 
     @jax.jit
