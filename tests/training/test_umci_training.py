@@ -137,18 +137,22 @@ def test_a_full_disk_during_a_save_is_one_sentence_and_loses_nothing(
     assert loop.train(config, task, tmp_path / "run", resume=True) is not None
 
 
-def test_a_loss_that_is_not_finite_names_its_own_step_and_a_remedy(world, task, tmp_path):
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_what_is_not_finite_names_its_own_step_and_a_remedy(what, world, task, tmp_path):
     start = jax.tree.leaves(task.params)[0]
 
     def loss(params, frozen, batch, key):
         leaf = jax.tree.leaves(params)[0]
         moved = (leaf - start).sum() ** 2  # grows from the first step on
-        return jax.numpy.where(moved > 0, jax.numpy.nan, leaf.sum()), {}
+        if what == "loss":
+            return jax.numpy.where(moved > 0, jax.numpy.nan, leaf.sum()), {}
+        # The root is 0 from the second step on, where it has no gradient.
+        return leaf.sum() + jax.numpy.sqrt(jax.numpy.where(moved > 0, 0 * leaf.sum(), 1)), {}
 
     # The step is found although nothing looks at it before the third.
     unclipped = OptimizerConfig(clip_norm=0.0)
     config = umci_config(*world, log_every=3, optimizer=unclipped)
     task = task._replace(loss=loss, validate=None)
-    message = r"is nan at step 2: there is no checkpoint yet; a lower learning rate .*clip_norm"
+    message = rf"{what} is not finite at step 2: there is no checkpoint yet; a lower .*clip_norm"
     with pytest.raises(ZsasError, match=message):
         loop.train(config, task, tmp_path / "run")

@@ -176,7 +176,8 @@ def _make_step(
 ):
     """One update: (state, health, frozen, batch, number from 1) -> (state, health, scalars).
 
-    `health` is 0, or the number of the first step whose loss or gradient was not finite.
+    `health` is 0, or the number of the first step whose loss was not finite, or minus that of the
+    first whose gradient alone was not.
     """
     parts, decay = config.optimizer.accumulation, config.optimizer.ema_decay
     grad_fn = jax.value_and_grad(loss, has_aux=True)
@@ -214,7 +215,8 @@ def _make_step(
                 lambda old, now: decay * old + (1 - decay) * now, state["ema"], params
             )
         healthy = jnp.isfinite(value) & jnp.isfinite(scalars["gradient_norm"])
-        health = jnp.where((health == 0) & ~healthy, number, health)
+        bad = jnp.where(jnp.isfinite(value), -number, number)
+        health = jnp.where((health == 0) & ~healthy, bad, health)
         return new, health, scalars
 
     return step
@@ -232,11 +234,10 @@ class _Watch:
         self._early: list[float] = []
 
     def check(self, bad_step: int, step: int, scalars: Scalars, batch: Batch) -> None:
-        loss, norm = float(scalars["loss"]), float(scalars["gradient_norm"])
-        if bad_step and math.isfinite(loss):
-            found = f"the gradient's norm is {norm:.4g} at step {bad_step}"
-        elif bad_step:
-            found = f"the loss is {loss:.4g} at step {bad_step}"
+        loss = float(scalars["loss"])
+        if bad_step:
+            what = "loss" if bad_step > 0 else "gradient"
+            found = f"the {what} is not finite at step {abs(bad_step)}"
         elif len(self._early) < self._CHECKS:
             self._early.append(abs(loss))
             return
