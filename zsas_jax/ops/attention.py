@@ -242,13 +242,13 @@ def _plain_backward(saved: tuple[Array, ...], gradient: Array) -> tuple[Array, A
     def heads(array: Array) -> Array:
         return array.reshape(-1, *array.shape[-2:])
 
+    def like(found: Array, operand: Array) -> Array:
+        return found.reshape(operand.shape).astype(operand.dtype)
+
     found = jax.lax.map(one_head, tuple(heads(array) for array in (*saved, gradient)))
     by_query, by_key, by_value = found
-    ordered = (by_query, jnp.swapaxes(by_key, 1, 2), jnp.swapaxes(by_value, 1, 2))
-    return tuple(
-        found.reshape(operand.shape).astype(operand.dtype)
-        for found, operand in zip(ordered, saved, strict=False)
-    )
+    by_key, by_value = jnp.swapaxes(by_key, 1, 2), jnp.swapaxes(by_value, 1, 2)
+    return like(by_query, saved[0]), like(by_key, saved[1]), like(by_value, saved[2])
 
 
 _plain_attention.defvjp(_plain_forward, _plain_backward)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-Model = TypeVar("Model")
+Model = TypeVar("Model", bound=nnx.Module)
 
 
 class Buffer(nnx.Variable):
@@ -83,7 +83,7 @@ class Mlp(nnx.Module):
 
 
 def cast_parameters(model: Model, dtype: str) -> Model:
-    """The module, or anything of modules, with its `nnx.Param`s in `dtype`; buffers keep theirs.
+    """The module with its `nnx.Param`s in `dtype`; buffers keep theirs.
 
     CPUs know bfloat16 in matrix products alone and convert before and after everything else: there
     "bfloat16" narrows the kernels of `Linear` layers, and what is not a product stays float32.
