@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-Model = TypeVar("Model", bound=nnx.Module)
+Model = TypeVar("Model")
 
 
 class Buffer(nnx.Variable):
@@ -49,10 +49,10 @@ class LayerNorm(nnx.Module):
 
 
 class Linear(nnx.Linear):
-    """x kernel + bias, with inputs of at least the kernel's width.
+    """x kernel + bias in the bias's dtype.
 
-    A narrower kernel (`cast_parameters`) narrows the input for the product alone,
-    which adds up in float32 and comes out as wide as the bias.
+    Where the kernel is narrower (`cast_parameters`), the product takes its inputs as narrow and
+    adds up in the bias's dtype.
     """
 
     def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
@@ -83,7 +83,7 @@ class Mlp(nnx.Module):
 
 
 def cast_parameters(model: Model, dtype: str) -> Model:
-    """The module with its `nnx.Param`s in `dtype`; buffers keep theirs.
+    """A module, or anything of modules, with its `nnx.Param`s in `dtype`; buffers keep theirs.
 
     CPUs know bfloat16 in matrix products alone and convert before and after everything else: there
     "bfloat16" narrows the kernels of `Linear` layers, and what is not a product stays float32.
@@ -93,7 +93,7 @@ def cast_parameters(model: Model, dtype: str) -> Model:
     if dtype == "bfloat16" and jax.default_backend() == "cpu":
         elsewhere = "float32"
         kernels = {
-            (*path, "kernel") for path, module in nnx.iter_modules(model) if type(module) is Linear
+            (*path, "kernel") for path, module in nnx.iter_graph(model) if type(module) is Linear
         }
 
     def cast(path, leaf):
