@@ -56,8 +56,8 @@ def resize_pillow(
     out_max: tuple[int, int],
     filter: Filter = "bilinear",
 ) -> Float[Array, "b out_h out_w 3"]:
-    """Resizes the valid part of each canvas as Pillow does, to one level of difference (to two in
-    the rare pixel whose sums lie on a tie in both passes).
+    """Resizes the valid part of each canvas as Pillow does, to one level of difference (bicubic:
+    to two in the rare pixel that depends on a tie in the first pass).
 
     Horizontal pass first (Pillow 13 turns that round for some tall images), each pass rounded and
     clipped to 0..255. `sizes` and `out_sizes` are (height, width); the result holds whole levels
