@@ -14,6 +14,8 @@ help:
 	@echo "make test       fast tests (minutes on 2 cores)"
 	@echo "make test-full  full-size parity and slow tests as well"
 	@echo "make lint       ruff (lint and format) and the type checker"
+	@echo "make format     let ruff mend what it can"
+	@echo "make clean      remove .venv, builds and tool caches; runs/ and results/ stay"
 
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
@@ -49,4 +51,4 @@ format: $(VENV)/.lint
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) results runs dist build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis

@@ -10,7 +10,10 @@ def main(argv: list[str] | None = None) -> int:
 
     0: done, or stopped by SIGTERM with everything saved; 2: bad input.
     """
-    args, overrides = _parser().parse_known_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    # With a config, --help is about its fields.
+    has_config = any(argument.startswith("--config") for argument in argv)
+    args, overrides = _parser(add_help=not has_config).parse_known_args(argv)
 
     from zsas_jax.cli.common import (
         enable_compilation_cache,
@@ -25,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.data_dir is not None:
             overrides += ["--auxiliary.data-dir", args.data_dir]
         config = load_config_file(args.config, TrainConfig)
-        config = parse_arguments(TrainConfig, overrides, config, "train.py", __doc__ or "")
+        config = parse_arguments(TrainConfig, overrides, config, "python train.py", __doc__ or "")
         enable_compilation_cache()
         _log_to_stderr()
 
@@ -53,11 +56,13 @@ def main(argv: list[str] | None = None) -> int:
     return outcome.code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(add_help: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__,
         allow_abbrev=False,
-        epilog="Every field of the config is a flag too: --epochs, --optimizer.learning-rate ...",
+        add_help=add_help,
+        epilog="Every field of the config is a flag too, --optimizer.learning-rate for instance: "
+        "--config FILE --help lists them.",
     )
     parser.add_argument("--config", required=True, type=pathlib.Path, help="configs/NAME.py")
     parser.add_argument("--data-dir", help="the auxiliary data set, as published")

@@ -1,6 +1,8 @@
 import dataclasses
+import errno
 import importlib.util
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -109,6 +111,11 @@ def test_config_file_comes_between_checkpoint_and_flags(stored, tmp_path):
         (["--config", "missing.py"], ["missing.py", "was not found"]),
         (["--mask-dir", "masks"], ["--mask-dir", "folder", "synthetic"]),
         (["--calibrate", "--dataset", "mtd"], ["--calibrate", "folder", "mtd"]),
+        (["--calibrate", "--dataset", "folder", "--mask-dir", "m"], ["--calibrate", "--mask-dir"]),
+        (["--false-alarm-rate", "2"], ["--false-alarm-rate is 2.0", "like 0.01"]),
+        (["--datasets", "folder=a", "folder=b"], ["folder=a and folder=b", "folder/clipsam"]),
+        (["--datasets", "x/a.py=a", "y/a.py=b"], ["x/a.py=a and y/a.py=b", "--output-dir"]),
+        (["--data-dir", os.fsdecode(b"f\xfcr")], [r"f\xfcr", "is not UTF-8"]),
         (["--methods", "umci", "cascad"], ["'cascad'", "did you mean 'cascade'"]),
         (["--methods", "umci", "--method", "clip"], ["--method", "--methods", "both"]),
         (["--datasets", "mtd=x", "mvtec=y", "--categories", "a"], ["--categories", "one data"]),
@@ -236,11 +243,23 @@ def test_calibration_saves_the_threshold_where_it_is_found_again(
     args = command.parse(line.split())
     (task,) = command.tasks(args, line.split())
     source = types.SimpleNamespace(categories=("nut",))
-    found = runs._calibrated(task, source)
+    found = runs._calibrated(task, source, STORED)
     assert found["image_threshold"] == pytest.approx(0.9, abs=1e-3)
     assert "calibrated on 20 photos of good" in capsys.readouterr().err
     other = dataclasses.replace(task, threshold=0.3)
-    assert runs._calibrated(other, source) is None
+    assert runs._calibrated(other, source, STORED) is None
+    assert capsys.readouterr().err == ""
+    # What it was not made for is said.
+    settings = dataclasses.replace(task.pipeline, top_k=3)
+    other = dataclasses.replace(task, pipeline=settings)
+    assert runs._calibrated(other, source, STORED) is None
+    assert "clipsam was calibrated for 'nut' with other weights, prompts or settings" in (
+        capsys.readouterr().err
+    )
+    settings = dataclasses.replace(task.pipeline, method="umci")
+    other = dataclasses.replace(task, pipeline=settings)
+    assert runs._calibrated(other, source, STORED) is None
+    assert "0.5000 was chosen for clipsam, not for umci" in capsys.readouterr().err
     assert script.main([*line.split(), "--calibrate"]) == 0
     assert "20 photos are too few for a rate of 0.01: expected at least 99" in (
         capsys.readouterr().out
@@ -257,6 +276,40 @@ def test_training_data_are_warned_about(tmp_path, monkeypatch):
     (warning,) = runs._training_warnings(args)
     assert "was trained on mvtec: these results are not zero-shot" in warning
     assert runs._training_warnings(dataclasses.replace(args, dataset="mtd")) == []
+
+
+def test_warnings_of_a_source_are_printed_once(script, computed, monkeypatch, capsys):
+    source = types.SimpleNamespace(warnings=["5 masks of no photo"])
+    monkeypatch.setattr(runs, "open_source", lambda args: source)
+    monkeypatch.setattr(runs, "write_common_report", lambda results: ["all.html"])
+    assert script.main(["--methods", "clip", "umci"]) == 0
+    assert capsys.readouterr().err == "warning: 5 masks of no photo\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "Disk full"), "results cannot be written (Disk full): expected"),
+        (
+            OSError(errno.EFBIG, "Large", "a/.b.part"),
+            "a cannot be written (Large): expected a disk",
+        ),
+        (PermissionError(errno.EACCES, "No", "a/b"), "a/b cannot be read or written (No): expec"),
+        (NotADirectoryError(errno.ENOTDIR, "No", "a", None, "b"), "b cannot be read or written"),
+    ],
+)
+def test_files_that_cannot_be_written_are_one_sentence(script, computed, capsys, error, words):
+    def fail():
+        raise error
+
+    computed.result = fail
+    assert script.main([]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"error: {words}")
+    assert len(message.strip().splitlines()) == 1
+    error.errno = errno.EIO
+    with pytest.raises(OSError, match="Errno 5"):
+        script.main([])
 
 
 def test_interruption_and_bugs(script, monkeypatch, capsys):

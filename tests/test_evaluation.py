@@ -1,6 +1,8 @@
 import csv
 import dataclasses
+import errno
 import json
+import resource
 import types
 
 import numpy as np
@@ -14,6 +16,8 @@ from zsas_jax.errors import ConfigError, DatasetError
 from zsas_jax.metrics import METRICS, MetricOptions, evaluate_maps
 from zsas_jax.metrics.resolution import resize_map, resize_mask
 from zsas_jax.pipeline import Segmentation
+from zsas_jax.report import collector, results
+from zsas_jax.report.journal import tree_fingerprint
 
 SHAPES = [(40, 56), (300, 20), (33, 33), (64, 48), (20, 20)]
 
@@ -239,6 +243,33 @@ def test_an_unlabeled_folder(bundle, calls, tmp_path, photos):
     assert [name for name, _ in result.failures] == ["broken.jpg"]
 
 
+def test_results_below_the_photos_are_no_photos(bundle, calls, tmp_path, photos):
+    source, names = FolderSource(photos), FolderSource(photos).names
+    options = {"dataset": "folder", "save_maps": True, "overlays_per_category": None}
+    for output_dir in (photos, photos / "results", photos / "sub dir" / "other"):
+        fingerprint = tree_fingerprint(photos)
+        run(bundle, source, output_dir, fingerprint=fingerprint, **options)
+        count = len(calls)
+        assert FolderSource(photos).names == names
+        run(bundle, source, output_dir, fingerprint=tree_fingerprint(photos), **options)
+        assert len(calls) == count
+
+
+@pytest.mark.parametrize("names", [("n" * 248 + ".jpg", "b"), ("a.jpg", "a.jpg.png/b")])
+def test_a_name_that_no_result_can_have_is_a_failure_of_its_photo(bundle, calls, tmp_path, names):
+    class Named(Source):
+        def __getitem__(self, index):
+            record = super().__getitem__(index)
+            return record | {"name": names[index]} if index < 2 else record
+
+    result = run(bundle, Named(), tmp_path, save_maps=True)
+    ((name, reason),) = result.failures
+    assert name in names
+    assert f"results of {name} cannot be written" in reason
+    assert len(result.scores) == 9
+    assert name not in {row[0] for row in result.scores}
+
+
 def test_a_mask_of_another_size_is_a_failure_of_its_photo(bundle, calls, tmp_path):
     class Wrong(Source):
         def __getitem__(self, index):
@@ -389,6 +420,70 @@ def test_an_interrupted_run_goes_on_with_the_same_result(
     assert result.overlays == [directory / p.relative_to(whole.directory) for p in whole.overlays]
 
 
+def test_photos_that_can_be_read_again_are_no_failures(bundle, calls, tmp_path, monkeypatch):
+    class Away(Source):
+        def __getitem__(self, index):
+            if index == 0:
+                raise OSError("no route to host")
+            return super().__getitem__(index)
+
+    options = {"batch_size": 1, "fingerprint": "data", "journal_seconds": 0.0}
+    inner = interrupt_after(monkeypatch, 4)
+    with pytest.raises(KeyboardInterrupt):
+        run(bundle, Away(broken={1}), tmp_path, **options)
+    monkeypatch.setattr(pipeline, "segment", inner)
+    result = run(bundle, Source(), tmp_path, **options)
+    assert result.reused
+    assert result.failures == []
+    assert len(result.scores) == 10
+
+
+def test_an_interruption_while_old_results_are_removed(bundle, calls, tmp_path, monkeypatch):
+    def interrupt(path):
+        raise KeyboardInterrupt
+
+    whole = run(bundle, Source(), tmp_path, fingerprint="data", save_maps=True)
+    count = len(calls)
+    with monkeypatch.context() as patched:
+        patched.setattr(results.shutil, "rmtree", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(bundle, Source(), tmp_path, fingerprint="data", save_maps=True, overwrite=True)
+    again = run(bundle, Source(), tmp_path, fingerprint="data", save_maps=True)
+    assert again.reused == 0
+    assert len(calls) == 2 * count
+    assert again.scores == whole.scores
+
+
+def test_a_full_disk_keeps_what_was_computed(bundle, calls, tmp_path, monkeypatch):
+    saved = []
+
+    def save(path, *args, **kwargs):
+        saved.append(path)
+        if len(saved) == 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    options = {"batch_size": 1, "fingerprint": "data", "journal_seconds": 0.0, "save_maps": True}
+    with monkeypatch.context() as patched:
+        patched.setattr(collector.files, "save_mask_png", save)
+        with pytest.raises(OSError, match="No space left"):
+            run(bundle, Source(), tmp_path, **options)
+    assert run(bundle, Source(), tmp_path, **options).reused == 4
+
+
+def test_small_maps_that_do_not_fit_leave_nothing(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            collector.open_small_maps(tmp_path, 20)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+    maps = collector.open_small_maps(tmp_path, 20)
+    assert maps.shape == (20, 48, 48)
+    assert np.isnan(maps).all()
+
+
 def test_finished_results_are_taken_over_while_nothing_changed(bundle, calls, tmp_path):
     first = run(bundle, Source(broken={3}), tmp_path, fingerprint="data")
     count = len(calls)
@@ -461,7 +556,9 @@ def test_maps_are_written_where_asked(bundle, calls, tmp_path):
 
 
 def test_defect_types_and_confidence_intervals(bundle, calls, tmp_path):
-    options = MetricOptions(by_defect_type=True, bootstrap=20, boundary_threshold=0.5, pro_200=True)
+    options = MetricOptions(
+        by_defect_type=True, bootstrap=20, boundary_thresholds=(0.5,), pro_200=True
+    )
     result = run(bundle, Source(), tmp_path, metric_options=options, resolution=64)
     metrics = result.metrics
     for category in Source.categories:

@@ -43,6 +43,8 @@ def test_clipsam_fusion_equals_numpy():
         np.testing.assert_allclose(found, np.minimum(1, total / divisor), atol=1e-6)
     assert (total > 1.5).any()
     assert (total < 1.5).any()
+    arrays = (*map(jnp.asarray, (rough, logits, iou)), matrices)
+    np.testing.assert_allclose(clipsam_fusion(*arrays, 1.5, jnp.inf), total / 1.5, atol=1e-5)
 
 
 def test_without_prompts_only_the_rough_map_remains():

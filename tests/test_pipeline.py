@@ -294,6 +294,18 @@ def test_similarity_can_be_the_rough_map_and_min_max_the_normalisation(model):
     for values, (height, width) in zip(out.anomaly_map, SIZES, strict=True):
         assert values[:height, :width].min() == 0
         assert abs(values.max() - 1) < 1e-6
+    # What is stretched was not cut before, whatever the divisor.
+    wide, narrow = (
+        run(model, batch, dataclasses.replace(config, clipsam_divisor=divisor))
+        for divisor in (1.0, 50.0)
+    )
+    np.testing.assert_allclose(wide.anomaly_map, narrow.anomaly_map, atol=1e-5)
+
+
+def test_an_input_off_the_patch_grid_is_refused(model):
+    for size, expected in ((36, "8, like 32 or 40"), ((32, 44), r"\(32, 44\)")):
+        with pytest.raises(ConfigError, match=expected):
+            run(model, photos(), method_config("clip", clip_image_size=size))
 
 
 def test_the_rough_map_is_differentiable_in_umci(model):
@@ -336,7 +348,7 @@ def test_photos_of_one_bucket_share_a_program(model):
     assert segment._cache_size() == before
 
 
-def test_bfloat16_casts_parameters_and_keeps_buffers(model):
+def test_bfloat16_casts_parameters_and_keeps_buffers(model, monkeypatch):
     cast = cast_parameters(model, "bfloat16")
     for kernel in (
         cast.clip.visual.transformer.resblocks[0].attn.in_proj.kernel,
@@ -347,6 +359,13 @@ def test_bfloat16_casts_parameters_and_keeps_buffers(model):
     buffers = jax.tree.leaves(nnx.state(cast, Buffer))
     assert buffers
     assert all(buffer.dtype == jnp.float32 for buffer in buffers)
+    # CLIP's temperature would be another one.
+    assert cast.clip.logit_scale[...] == model.clip.logit_scale[...]
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    cast = cast_parameters(model, "bfloat16")
+    assert cast.clip.visual.proj[...].dtype == jnp.bfloat16
+    assert cast.clip.logit_scale[...] == model.clip.logit_scale[...]
+    monkeypatch.undo()
     config = method_config("cascade", compute_dtype="bfloat16")
     low, full = (run(model, photos(), c) for c in (config, method_config("cascade")))
     assert low.anomaly_map.dtype == np.float32

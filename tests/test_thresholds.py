@@ -49,7 +49,9 @@ def test_a_threshold_is_found_again_by_what_it_depends_on(tmp_path):
     found = find_threshold(tmp_path, pipeline=PIPELINE, **same)
     assert found["image_threshold"] == first.threshold
     assert found["good_parts"] == "120 photos of x"
-    shifted = PipelineConfig(method="umci", image_threshold=0.9, mask_threshold=0.1)
+    shifted = PipelineConfig(
+        method="umci", image_threshold=0.9, mask_threshold=0.1, refine_at_a_time=1
+    )
     assert find_threshold(tmp_path, pipeline=shifted, **same) == found
     for pipeline, category, prompts in (
         (PipelineConfig(method="clip"), "nut", Prompts()),

@@ -21,7 +21,12 @@ def main():
         (["--steps", "0"], "steps is 0: expected at least 1"),
         (["--resume"], "no run to resume"),
         (["--devices", "99"], "devices is 99: expected 1 to "),
-        (["--optimizer.accumulation", "3"], "batch_size is 32: expected a multiple of the 3 parts"),
+        (
+            ["--config", str(ROOT / "configs" / "umci_visa.py"), "--optimizer.accumulation", "3"],
+            "batch_size is 8: expected a multiple of the 3 parts",
+        ),
+        (["--optimizer.accumulation", "2"], "with task 'sam' the loss of a batch is not the mean"),
+        (["--data-dir", "photos"], "auxiliary.data_dir is 'photos', but task 'sam' trains on the"),
         (["--coordinator", "127.0.0.1:1"], "expected --num-processes and --process-id too"),
     ],
 )

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import tyro
 
 from zsas_jax.cli.common import (
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
     from zsas_jax.training.config import TrainConfig
 
 _SHOWN = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "pixel_pro", "image_auroc")
-METRICS = {**{name: COLUMNS[name] for name in _SHOWN}, "boundary_f1": "boundary F1"}
+METRICS = {**{name: COLUMNS[name] for name in _SHOWN}, "boundary_f1": "boundary F1-max"}
+# Variants have maps of different scales: for each class the best of these counts, as for F1-max.
+# Evenly spaced in log-odds, 0.018 to 0.982.
+LEVELS = tuple(round(float(level), 4) for level in 1 / (1 + np.exp(-np.linspace(-4, 4, 25))))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +156,9 @@ def evaluate_variant(
     # A variant's own training says nothing of the pipeline's settings.
     stored = read_config(config.checkpoint).pipeline
     pipeline = dataclasses.replace(stored, **variant.pipeline)
+    manifest = sha256(checkpoint / "manifest.json")
+    # Of each checkpoint and number of pictures the results have a folder of their own.
+    place = args.output_dir / "evaluated" / f"{manifest[:12]}-{args.per_class}" / _slug(variant)
     bundle, found = None, []
     for seed in args.seeds:
         source = SyntheticSource(split="eval", seed=seed, per_class=args.per_class)
@@ -163,12 +170,12 @@ def evaluate_variant(
             source,
             dataset="synthetic",
             config=pipeline,
-            output_dir=args.output_dir / _slug(variant) / f"seed{seed}",
+            output_dir=place / f"seed{seed}",
             seed=seed,
-            metric_options=MetricOptions(boundary_threshold=pipeline.mask_threshold),
+            metric_options=MetricOptions(boundary_thresholds=LEVELS),
             overlays_per_category=0,
             strips_per_category=0,
-            fingerprint=f"{sha256(checkpoint / 'manifest.json')} {args.per_class}{variant.photos}",
+            fingerprint=f"{manifest} {args.per_class}{variant.photos}",
             details={
                 "checkpoint": str(checkpoint),
                 "per_class": args.per_class,
@@ -214,8 +221,6 @@ def trained(config: Ablations, variant: Variant, output_dir: pathlib.Path) -> pa
 
 def table(found: Mapping[str, Sequence[Mapping[str, float | None]]]) -> str:
     """Markdown, percent."""
-    import numpy as np
-
     from zsas_jax.report.content import Table
     from zsas_jax.report.write import markdown_table
 

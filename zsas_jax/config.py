@@ -48,8 +48,9 @@ class PipelineConfig:
     """Dtype in which the networks compute; scores and norms stay in at least float32. On CPUs
     "bfloat16" is for matrix products alone."""
     clip_image_size: int | tuple[int, int] = 518
-    """CLIP's input, one side or (height, width), pixels; photos are stretched to it. Not specified
-    by ClipSAM; 518 as in APRIL-GAN and AnomalyCLIP for /14 models."""
+    """CLIP's input, one side or (height, width), multiples of its patch size, pixels; photos are
+    stretched to it. Not specified by ClipSAM; 518 as in APRIL-GAN and AnomalyCLIP for /14
+    models."""
     refine_at_a_time: int = 0
     """Images that SAM takes at a time, those first whose rough map reaches the threshold; SAM does
     not run for the others, which it would not change. 0 runs SAM once on the whole batch. On a line
@@ -110,14 +111,15 @@ class PipelineConfig:
     """What the sum of rough map and weighted masks is divided by before it is cut at 1 (the Norm of
     ClipSAM, Eq. 9, is not specified)."""
     normalization: Literal["none", "min_max"] = "none"
-    """Per-image min-max of the fused map, another reading of Norm; it destroys the ranking of
-    images."""
+    """Per-image min-max of the fused map (of clipsam's uncut sum), another reading of Norm; it
+    destroys the ranking of images."""
     score_top_fraction: float = 0.005
     """The image score takes the mean of this highest fraction of the map."""
     score_map_weight: float = 0.5
     """Weight of that mean against the class token's abnormal probability in the image score."""
     mask_threshold: float = 0.5
-    """Pixels at or above are anomalous; chosen on a checkpoint's training classes (F1-max)."""
+    """Pixels at or above are anomalous; chosen on a checkpoint's training classes (F1-max), for its
+    own method: maps and scores of another method have another scale."""
     image_threshold: float = 0.5
     """Images scored at or above are anomalous; chosen likewise."""
 

@@ -20,9 +20,9 @@ def cascade_fusion(
     upscale: tuple[Float[Array, "h lh"], Float[Array, "w lw"]],
     rough_weight: float = 0.5,
 ) -> Float[Array, "h w"]:
-    """O = (S_a + max_r s_r sigmoid(l_r)) / 2; without prompts (all s_r 0) that is S_a / 2.
+    """O = w S_a + (1 - w) max_r s_r sigmoid(l_r); without prompts (all s_r 0) that is w S_a.
 
-    s_r is `confidence`, which `PipelineConfig.cascade_mask_confidence` names;
+    w is `rough_weight`, s_r `confidence`, which `PipelineConfig.cascade_mask_confidence` names;
     `upscale` holds the matrices that take low-resolution logits to the photo's rows and columns.
     """
     masks = _accumulate(
@@ -40,12 +40,13 @@ def clipsam_fusion(
     iou: Float[Array, "r m"],
     upscale: tuple[Float[Array, "h lh"], Float[Array, "w lw"]],
     divisor: float = 4.0,
+    limit: float = 1.0,
 ) -> Float[Array, "h w"]:
-    """O = min(1, (S_a + sum_ij s_ij [l_ij > 0]) / 4) (ClipSAM, Eq. 9)."""
+    """O = min(limit, (S_a + sum_ij s_ij [l_ij > 0]) / divisor) (ClipSAM, Eq. 9)."""
     masks = _accumulate(
         lambda total, mask, score: total + jnp.where(mask > 0, score, 0), logits, iou, upscale
     )
-    return jnp.minimum(1, (rough + masks) / divisor)
+    return jnp.minimum(limit, (rough + masks) / divisor)
 
 
 def _accumulate(

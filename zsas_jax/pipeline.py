@@ -36,7 +36,8 @@ from zsas_jax.umci import anomaly_probability
 class Segmentation(NamedTuple):
     """What `segment` returns; the optional fields are None unless the config asks for them.
 
-    Maps are 0 outside a photo's true size. R regions have N points and M masks each; points and
+    Maps are 0 outside a photo's true size. `boxes` is None too where SAM was prompted with none
+    (cascade with fewer than three stages). R regions have N points and M masks each; points and
     boxes (x0, y0, x1, y1) are in canvas pixels, such that SAM's own transform takes them back into
     its input frame. Mask logits are SAM's low-resolution ones on that frame.
     """
@@ -87,7 +88,9 @@ def clipsam_method(model, images, sizes, text, keys, config) -> Segmentation:
         prompts, regions = jax.vmap(partial(spatial_prompts, config=config))(rough, inside, seeds)
         return prompts, refined_masks(sam, embedding, prompts, regions)
 
-    fusion = partial(clipsam_fusion, divisor=config.clipsam_divisor)
+    # What min-max is to stretch must not be cut before.
+    limit = jnp.inf if config.normalization == "min_max" else 1.0
+    fusion = partial(clipsam_fusion, divisor=config.clipsam_divisor, limit=limit)
     return _refine(model, images, sizes, text, keys, config, prompt_and_decode, fusion)
 
 
@@ -195,7 +198,13 @@ def rough_segmentation(
 ) -> Rough:
     """S_a from CLIP: UMCI's abnormal probability, or the similarity of last patches and text."""
     clip = _require(model, "clip", config)
-    size = config.clip_size
+    size, patch = config.clip_size, clip.config.patch_size
+    if any(side % patch for side in size):
+        near = sorted({side // patch * patch + more for side in size for more in (0, patch)})
+        raise ConfigError(
+            f"pipeline.clip_image_size is {config.clip_image_size}: expected multiples of this "
+            f"CLIP's patch size {patch}, like {' or '.join(str(side) for side in near if side)}"
+        )
     grid = clip_api.patch_grid(clip.config, *size)
     levels = resize_pillow(images, sizes, size, size, "bicubic")
     mean, std = jnp.asarray(clip.config.pixel_mean), jnp.asarray(clip.config.pixel_std)
@@ -315,7 +324,9 @@ def _finish(
         return result
     if config.return_prompts:
         ratio = (sizes / frame)[:, None, None, ::-1].astype(jnp.float32)
-        boxes = masks.boxes * jnp.concatenate([ratio, ratio], axis=-1)[:, 0]
+        boxes = masks.boxes
+        if boxes is not None:
+            boxes = boxes * jnp.concatenate([ratio, ratio], axis=-1)[:, 0]
         result = result._replace(
             points=prompts.points * ratio,
             point_labels=prompts.labels,

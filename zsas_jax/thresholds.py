@@ -21,7 +21,13 @@ from zsas_jax.report.files import save_json
 
 FILE = "thresholds.json"
 # Settings that image scores do not depend on.
-_INDEPENDENT = ("mask_threshold", "image_threshold", "return_prompts", "return_masks")
+_INDEPENDENT = (
+    "mask_threshold",
+    "image_threshold",
+    "refine_at_a_time",
+    "return_prompts",
+    "return_masks",
+)
 
 
 class Calibration(NamedTuple):
@@ -110,6 +116,16 @@ def find_threshold(
     """
     key = _score_key(checkpoint, pipeline, category, prompts)
     return next((e for e in _entries(checkpoint / FILE) if e.get("score_key") == key), None)
+
+
+def thresholds_of(checkpoint: pathlib.Path, method: str, category: str) -> list[dict[str, Any]]:
+    """The entries for a method and category, with whatever weights, prompts and settings.
+
+    Raises:
+        ConfigError: a damaged file.
+    """
+    same = {"method": method, "category": category}
+    return [entry for entry in _entries(checkpoint / FILE) if same.items() <= entry.items()]
 
 
 def _entries(path: pathlib.Path) -> list[dict[str, Any]]:

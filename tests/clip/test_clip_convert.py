@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from clip_reference import build, torch, transformers
@@ -45,6 +46,13 @@ def test_names_and_shapes_of_published_sizes(name):
     shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     clip = nnx.eval_shape(lambda: Clip(config, rngs=nnx.Rngs(0)))
     check_manifest(clip, shapes, TRANSFORMERS_RULES, TRANSFORMERS_IGNORED)
+
+
+def test_the_logit_scale_keeps_its_precision(parts):
+    weights, config = parts
+    narrow = convert_transformers(weights, config, param_dtype=jnp.bfloat16)
+    assert narrow.visual.proj.dtype == jnp.bfloat16
+    assert narrow.logit_scale[...] == weights["logit_scale"]
 
 
 def test_position_ids_of_old_files_are_ignored(parts):

@@ -129,7 +129,7 @@ def mtd(root: pathlib.Path) -> list[Truth]:
 
 
 def ksdd2(root: pathlib.Path) -> list[Truth]:
-    """Masks beside photos of the same format, which alone tell of a defect."""
+    """Masks beside photos of the same format, which alone tell of a defect; copies by mistake."""
     for split, number, values in (
         ("train", 10000, ()),
         ("train", 10001, (255,)),
@@ -138,6 +138,8 @@ def ksdd2(root: pathlib.Path) -> list[Truth]:
     ):
         photo(root / split / f"{number}.png")
         mask(root / split / f"{number}_GT.png", values)
+    photo(root / "train" / "10301 (copy).png")
+    mask(root / "train" / "10301_GT (copy).png")
     return [
         Truth("test/20000.png", "surface", "defect", 2),
         Truth("test/20001.png", "surface", "good", None),

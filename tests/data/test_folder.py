@@ -1,6 +1,8 @@
 """Trees of photos, masks beside them, and the registry."""
 
+import os
 import pathlib
+import unicodedata
 
 import numpy as np
 import PIL.Image
@@ -41,7 +43,7 @@ def test_finds_photos_recursively_sorted(tree):
 def test_masks_by_relative_path_without_suffix(tree, tmp_path):
     masks = tmp_path / "masks"
     save(masks / "sub" / "c.v2.png", value=128)
-    save(masks / "b.png", value=127)  # Nothing above 127: good.
+    save(masks / "b.png", value=0)  # Nothing is anomalous: good.
     source = FolderSource(tree, mask_dir=masks)
     assert source.has_masks
     assert [source[i]["label"] for i in range(3)] == [0, 0, 1]
@@ -69,6 +71,51 @@ def test_mask_of_another_size(tree, tmp_path):
     save(tmp_path / "masks" / "b.png", (9, 6))
     with pytest.raises(DatasetError, match=r"b\.png has 9 x 6 pixels: expected the 8 x 6 .*b\.jpg"):
         FolderSource(tree, mask_dir=tmp_path / "masks")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (np.eye(8, dtype=np.uint8)[:6], "no value above 1, .*: expected 255 for anomalous"),
+        (np.full((6, 8), 127, np.uint8), "no value above 127, .*: expected 255 for anomalous"),
+        (np.full((6, 8), 255, np.uint16), "no value above 255, .*: expected 65535 for anomalous"),
+    ],
+)
+def test_mask_with_values_that_mean_nothing(tree, tmp_path, values, words):
+    save(tmp_path / "masks" / "a.png", value=255)
+    PIL.Image.fromarray(values).save(tmp_path / "masks" / "b.png")
+    with pytest.raises(DatasetError, match=rf"b\.png has {words}"):
+        FolderSource(tree, mask_dir=tmp_path / "masks")
+
+
+def test_masks_of_no_photo_are_a_warning(tree, tmp_path):
+    masks = tmp_path / "masks"
+    save(masks / "b.png", value=255)
+    assert FolderSource(tree, mask_dir=masks).warnings == []
+    for name in ("b_mask.png", "sub/c.png", "b.tif", ".hidden.png"):
+        save(masks / name, value=255)
+    (warning,) = FolderSource(tree, mask_dir=masks).warnings
+    assert warning.startswith(f"{masks} holds masks of no photo (3, first b.tif)")
+    assert "expected names like a.png for a.PNG" in warning
+    assert FolderSource(tree).warnings == []
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_composed_and_decomposed_names_are_the_same(tmp_path, form):
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    save(tmp_path / "photos" / unicodedata.normalize(form, "größe/ü.jpg"))
+    save(tmp_path / "masks" / unicodedata.normalize(other, "größe/ü.png"), value=255)
+    source = FolderSource(tmp_path / "photos", mask_dir=tmp_path / "masks")
+    assert source[0]["label"] == 1
+    assert source.warnings == []
+
+
+def test_masks_beside_the_photos_are_refused(tree):
+    save(tree / "b.png", value=255)
+    (tree.parent / "link").symlink_to(tree, target_is_directory=True)
+    for mask_dir in (tree, tree.parent / "link"):
+        with pytest.raises(DatasetError, match="of the photos too: expected masks in one of their"):
+            FolderSource(tree, mask_dir=mask_dir)
 
 
 def test_damaged_mask_is_left_to_its_reader(tree, tmp_path):
@@ -102,6 +149,13 @@ def test_missing_and_empty_directories(tree, tmp_path):
 def test_link_to_a_parent_ends(tree):
     (tree / "sub" / "up").symlink_to(tree, target_is_directory=True)
     assert len(FolderSource(tree)) == 3
+
+
+def test_name_that_is_not_utf8(tree):
+    save(tree / os.fsdecode(b"sub/gr\xc3\xbcn f\xfcr.png"))
+    (tree / os.fsdecode(b"f\xfcr.txt")).write_text("no photo")
+    with pytest.raises(DatasetError, match=r"holds sub/grün f\\xfcr\.png, whose name is not"):
+        FolderSource(tree)
 
 
 def test_grain_reads_sources(tree):

@@ -1,5 +1,6 @@
 """Every published layout, read from its tree and from what was prepared of it."""
 
+import os
 import pathlib
 import sys
 
@@ -98,6 +99,13 @@ def test_train_split(tree):
     assert records[0]["name"].lower().count("train") or name in ("visa", "real_iad", "real_iad_sv")
     with pytest.raises(DatasetError, match="no split 'val'"):
         open_dataset(name, root, split="val")
+
+
+def test_copies_that_the_archive_of_ksdd2_holds_are_no_photos(tmp_path):
+    TREES["ksdd2"][1](tmp_path)
+    source = open_dataset("ksdd2", tmp_path, split="train")
+    assert [source[index]["name"] for index in range(2)] == ["train/10000.png", "train/10001.png"]
+    assert len(source) == 2
 
 
 def test_one_category(tmp_path):
@@ -233,6 +241,14 @@ def test_missing_mask(tmp_path):
         open_dataset("mvtec", tmp_path)
     with pytest.raises(DatasetError, match=expected):
         prepare(PUBLISHED["mvtec"], tmp_path)
+
+
+def test_name_that_is_not_utf8(tmp_path):
+    mvtec(tmp_path)
+    good = tmp_path / "tile" / "test" / "good"
+    (good / "000.png").rename(good / os.fsdecode(b"f\xfcr.png"))
+    with pytest.raises(DatasetError, match=r"holds tile/test/good/f\\xfcr\.png, whose name is not"):
+        open_dataset("mvtec", tmp_path)
 
 
 def test_photo_outside_of_the_folders_of_defects(tmp_path):

@@ -14,7 +14,7 @@ def square(top, left, size=6, shape=(30, 30)):
 
 
 def boundary_f1(predictions, masks, tolerance=0.008):
-    options = MetricOptions(boundary_threshold=0.5, boundary_tolerance=tolerance)
+    options = MetricOptions(boundary_thresholds=(0.5,), boundary_tolerance=tolerance)
     maps = [np.float32(prediction) for prediction in predictions]
     return evaluate_maps(maps, masks, options=options)["boundary_f1"]
 
@@ -46,8 +46,20 @@ def test_counts_of_all_images_are_pooled():
     assert boundary_f1([mask, square(3, 3)], [mask, None]) == pytest.approx(2 / 3)
 
 
+def test_the_best_threshold_of_all_images_together():
+    # One at 0.6 beside a fainter false square, the other fainter itself.
+    first = 0.6 * square(10, 10) + 0.2 * square(20, 20)
+    maps, masks = [first, 0.4 * square(3, 3)], [square(10, 10), square(3, 3)]
+    for thresholds, expected in (((0.5,), 2 / 3), ((0.3,), 1.0), ((0.1,), 4 / 5)):
+        options = MetricOptions(boundary_thresholds=thresholds, boundary_tolerance=0.0)
+        found = evaluate_maps(maps, masks, options=options)["boundary_f1"]
+        assert found == pytest.approx(expected)
+    options = MetricOptions(boundary_thresholds=(0.1, 0.5, 0.3), boundary_tolerance=0.0)
+    assert evaluate_maps(maps, masks, options=options)["boundary_f1"] == 1.0
+
+
 def test_undefined_without_a_true_boundary():
-    options = MetricOptions(boundary_threshold=0.5)
+    options = MetricOptions(boundary_thresholds=(0.5,))
     for mask in (None, np.ones((4, 4))):
         result = evaluate_maps([np.ones((4, 4))], [mask], options=options)
         assert result["boundary_f1"] is None
@@ -59,7 +71,7 @@ def test_undefined_without_a_true_boundary():
 def test_symmetric_and_mergeable(seed):
     rng = np.random.default_rng(seed)
     masks = [rng.random((12, 9)) < 0.5 for _ in range(4)]
-    first, swapped, part, rest = (BoundaryF1(0.5, 0.0) for _ in range(4))
+    first, swapped, part, rest = (BoundaryF1((0.5,), 0.0) for _ in range(4))
     for index, (one, other) in enumerate([masks[:2], masks[2:]]):
         first.add(one.astype(np.float32), other)
         swapped.add(other.astype(np.float32), one)

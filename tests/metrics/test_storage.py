@@ -13,7 +13,7 @@ from zsas_jax.metrics import (
 EVERYTHING = MetricOptions(
     region_f1=True,
     pro_200=True,
-    boundary_threshold=0.5,
+    boundary_thresholds=(0.3, 0.5),
     by_defect_type=True,
     bootstrap=20,
 )

@@ -53,3 +53,34 @@ def test_fingerprints_follow_the_files(tmp_path):
     assert len({first, touched, renamed}) == 3
     assert run_key({"a": 1}, data=first) != run_key({"a": 1}, data=touched)
     assert run_key({"a": 1}, data=first) == run_key({"a": 1}, data=first)
+
+
+def test_fingerprints_follow_links(tmp_path):
+    root = tmp_path / "root"
+    for name in ("root/own", "one"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "a.jpg").write_bytes(b"123")
+    (root / "linked").symlink_to(tmp_path / "one")
+    (root / "own" / "up").symlink_to(root)
+    first = tree_fingerprint(root)
+    os.utime(tmp_path / "one" / "a.jpg", ns=(1, 1))
+    touched = tree_fingerprint(root)
+    (root / "second").symlink_to(tmp_path / "one")
+    twice = tree_fingerprint(root)
+    (root / "second").unlink()
+    (root / "second").symlink_to(root / "own")
+    assert len({first, touched, twice, tree_fingerprint(root)}) == 4
+
+
+def test_fingerprints_leave_out_what_evaluations_wrote(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"123")
+    first = tree_fingerprint(tmp_path)
+    results = tmp_path / "results" / "folder" / "umci"
+    (results / "overlays").mkdir(parents=True)
+    for name in ("run.json", "small_maps.npy", "overlays/a.jpg.jpg"):
+        (results / name).write_bytes(b"1")
+    (tmp_path / "results" / "report.html").write_text("")
+    (tmp_path / "results" / "comparison.md").write_text("")
+    assert tree_fingerprint(tmp_path) == first
+    (results / "small_maps.npy").unlink()  # somebody's own run.json
+    assert tree_fingerprint(tmp_path) != first

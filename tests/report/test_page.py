@@ -1,12 +1,14 @@
 import csv
 import html.parser
 import itertools
+import json
 import re
 
 import pytest
 from stored_runs import NAMES, store_run
 
 from zsas_jax.errors import ConfigError
+from zsas_jax.report import content
 from zsas_jax.report.charts import Series, histogram_chart, line_chart
 from zsas_jax.report.compare import compare
 from zsas_jax.report.published import SOURCES, TABLES, published
@@ -66,7 +68,7 @@ def test_the_page_needs_nothing_from_outside(runs, tmp_path):
         "60.0",
         "ClipSAM T4",
         "51.9",
-        "published test set has 1344",
+        "the rows of ClipSAM T4, IAP-AS, SAA+ rest on 1344 (the published test set)",
         "trained on <mtd>",
         "Timing",
         '"rough_threshold"',
@@ -154,3 +156,30 @@ def test_published_tables():
     assert next(r for r in published("mvtec") if r.method == "ClipSAM").pro == 88.3
     assert published("dtd_synthetic")[0].ap == 50.10
     assert published("synthetic") == []
+
+
+@pytest.mark.parametrize(
+    ("dataset", "images", "words"),
+    [
+        ("mpdd", 458, ["458 photos, the rows of IAP-AS rest on 282 (photos with defects alone)"]),
+        ("ksdd2", 1004, ["1004 photos, the rows of SAA+ rest on 2331 (the training split)"]),
+        ("ksdd2", 9, ["the rows of ClipSAM T4 rest on 1004 (the published", "SAA+ rest on 2331"]),
+        ("mtd", 1344, []),
+        ("mvtec", 1725, []),
+    ],
+)
+def test_rows_of_other_photos_are_named(tmp_path, dataset, images, words):
+    run = store_run(tmp_path / dataset / "umci", dataset=dataset)
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["timing"]["images"] = images
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    table = content.summary_table(dataset, content.load_runs([run]))
+    assert table.note.count("not comparable") == len(words)
+    for text in words:
+        assert text in table.note
+    assert {row[2] for row in table.rows if row[1] == "IAP-AS"} <= {"282", "1344", "1725"}
+
+
+def test_ablations_of_clipsam_are_its_second_table():
+    rows = [row for row in published("mvtec") if "ClipSAM without" in row.method]
+    assert {row.source for row in rows} == {"ClipSAM T2"}

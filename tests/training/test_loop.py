@@ -2,7 +2,10 @@
 
 import csv
 import dataclasses
+import itertools
 import json
+import signal
+import types
 
 import grain
 import jax
@@ -16,8 +19,8 @@ from zsas_jax.clip.config import ClipConfig
 from zsas_jax.config import Config
 from zsas_jax.errors import CheckpointError, ConfigError, ZsasError
 from zsas_jax.model import Model
-from zsas_jax.training import loop
-from zsas_jax.training.config import OptimizerConfig, TrainConfig
+from zsas_jax.training import journal, loop
+from zsas_jax.training.config import AuxiliaryConfig, OptimizerConfig, TrainConfig
 from zsas_jax.umci.config import UmciConfig
 from zsas_jax.weights.checkpoint import Bundle
 
@@ -64,9 +67,9 @@ def _toy_task() -> loop.Task:
     return task, captured
 
 
-def _run(directory, config=CONFIG, **options):
+def _run(directory, config=CONFIG, changes=None, **options):
     task, captured = _toy_task()
-    loop.train(config, task, directory, **options)
+    loop.train(config, task._replace(**(changes or {})), directory, **options)
     return captured
 
 
@@ -84,6 +87,107 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, monkeyp
             logs.append([(row["step"], row["loss"]) for row in csv.DictReader(file)])
     assert logs[0] == logs[1]
     assert [step for step, _ in logs[0]] == ["3", "6", "9", "12"]
+
+
+PHOTOS = AuxiliaryConfig(name="toy")
+BEST = dataclasses.replace(CONFIG, task="umci", auxiliary=PHOTOS, keep="best")
+
+
+def _validated(best, and_then=lambda: None):
+    """Epochs of six steps, each validated, of which the first or the last is the best."""
+
+    def validate(params, frozen, devices):
+        w = float(params["w"])  # grows
+        and_then()
+        return loop.Validation({"w": w}, -w if best == "first" else w, {})
+
+    return {"steps_per_epoch": 6, "validate": validate}
+
+
+def _summary(directory):
+    def refuse(name):
+        raise AssertionError(f"summary.json has {name}, which is no JSON")
+
+    return json.loads((directory / "summary.json").read_text(), parse_constant=refuse)
+
+
+@pytest.mark.parametrize(("stop", "best"), [(6, "first"), (12, "last")])
+def test_the_validation_of_an_epoch_that_a_stop_ended_is_made_up_for(
+    tmp_path, monkeypatch, stop, best
+):
+    validated = _validated(best)
+    whole = _run(tmp_path / "whole", BEST, validated)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_StopSignal", lambda: _StopAt(stop))
+        _run(tmp_path / "parts", BEST, validated)
+    # Resumed twice: what was made up for stays.
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_StopSignal", lambda: _StopAt(2))
+        _run(tmp_path / "parts", BEST, validated, resume=True)
+    resumed = _run(tmp_path / "parts", BEST, validated, resume=True)
+    rows = (tmp_path / "whole" / "validation.csv").read_text()
+    assert rows.count("\n") == 3
+    assert (tmp_path / "parts" / "validation.csv").read_text() == rows
+    found, expected = _summary(tmp_path / "parts"), _summary(tmp_path / "whole")
+    assert found["best"] == expected["best"]
+    assert found["best"]["step"] == stop
+    assert found["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    if stop == 6:
+        assert resumed == whole
+
+
+def test_a_run_that_has_done_its_steps_keeps_what_was_measured(tmp_path, monkeypatch):
+    clock = itertools.count(0, 1000)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_StopSignal", lambda: _StopAt(12))
+        patch.setattr(journal, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+        assert not _run(tmp_path)
+    assert _run(tmp_path, resume=True)
+    summary = _summary(tmp_path)
+    with (tmp_path / "log.csv").open() as file:
+        last = list(csv.DictReader(file))[-1]
+    assert last["step"] == "12"
+    assert summary["loss"] == float(last["loss"])
+    assert summary["images_per_second"] == float(last["images_per_second"])
+    assert summary["seconds"] > 1000  # with those before it was stopped
+    # Nothing is done again after the end, also where fewer steps are asked for.
+    for steps in (12, 6):
+        assert not _run(tmp_path, dataclasses.replace(CONFIG, steps=steps), resume=True)
+        assert _summary(tmp_path) == summary
+    # More steps go on.
+    assert _run(tmp_path, dataclasses.replace(CONFIG, steps=13), resume=True)
+    assert _summary(tmp_path)["steps"] == 13
+
+
+def test_a_run_too_short_to_measure_anything_has_a_summary(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_StopSignal", lambda: _StopAt(2))
+        _run(tmp_path)
+    assert _run(tmp_path, dataclasses.replace(CONFIG, steps=2), resume=True)
+    assert "loss" not in _summary(tmp_path)
+    assert journal.summary_lines(tmp_path)[0].endswith("device")
+
+
+def test_ctrl_c_after_the_last_step_ends_the_program_and_the_end_is_made_up_for(tmp_path):
+    def tuning(_):
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("Ctrl-C was swallowed")
+
+    with pytest.raises(KeyboardInterrupt):
+        _run(tmp_path, changes={"export": tuning})
+    assert not (tmp_path / "model").exists()
+    assert _run(tmp_path, resume=True)
+    assert _summary(tmp_path)["loss"] > 0
+
+
+def test_ctrl_c_in_the_last_validation_stops_the_run(tmp_path):
+    interrupted = _validated("last", lambda: signal.raise_signal(signal.SIGINT))
+    config = dataclasses.replace(BEST, steps=6)
+    assert not _run(tmp_path, config, interrupted)
+    assert not (tmp_path / "model").exists()
+    assert _run(tmp_path, config, _validated("last"), resume=True)
+    assert _summary(tmp_path)["best"]["step"] == 6
+    assert (tmp_path / "validation.csv").read_text().count("\n") == 2
 
 
 class _StopAt:

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from small_sam import SMALL_SAM
@@ -10,6 +11,7 @@ from small_world import CLIP
 
 from zsas_jax.config import PipelineConfig
 from zsas_jax.errors import ConfigError
+from zsas_jax.prompting.regions import mask_boxes
 from zsas_jax.training import captions
 from zsas_jax.training.augment import augment
 from zsas_jax.training.config import DataConfig, SamTaskConfig, TrainConfig, UmciTaskConfig
@@ -235,7 +237,7 @@ def test_first_clicks_and_boxes_belong_to_their_targets():
         x, y = sample["points"][row, valid].astype(int).T
         np.testing.assert_array_equal(target[y, x], sample["labels"][row, valid] == 1)
         rows, columns = np.nonzero(target)
-        truth = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        truth = [columns.min(), rows.min(), columns.max(), rows.max()]
         assert np.abs(sample["boxes"][row] - truth).max() <= 20 / 1024 * 64 + 1e-5
     areas = {int(target.sum()) for target in sample["targets"]}
     assert areas == {100, 32 * 32}
@@ -271,9 +273,21 @@ def test_boxes_are_as_far_off_as_the_config_says():
     view = view_of_an_object()
     config = SamTaskConfig(prompts=200, box_noise=0.5, box_shift=0.1, box_exact=0.25)
     boxes = sam_sample(view, np.random.default_rng(0), config)["boxes"]
-    shift = np.abs(boxes - np.array([16, 8, 48, 40], np.float32))
+    shift = np.abs(boxes - np.array([16, 8, 47, 39], np.float32))
     assert shift.max() == pytest.approx(6.4, abs=1e-4)
     assert (shift.max(1) == 0).mean() == pytest.approx(0.25, abs=0.1)
+
+
+def test_exact_boxes_are_those_of_the_pipeline():
+    whole = np.ones((64, 64), np.uint8)
+    for view in (view_of_an_object(), {**view_of_an_object(), "segments": whole}):
+        sample = sam_sample(view, np.random.default_rng(0), SamTaskConfig(prompts=3, box_exact=1.0))
+        boxes, _ = mask_boxes(jnp.asarray(sample["targets"] > 0))
+        np.testing.assert_array_equal(sample["boxes"], boxes)
+    # Noise does not leave the picture, whose last pixel is 63.
+    config = SamTaskConfig(prompts=50, box_noise=0.5, box_shift=0.5)
+    boxes = sam_sample({**view_of_an_object(), "segments": whole}, np.random.default_rng(0), config)
+    assert boxes["boxes"].max() == 63
 
 
 def test_a_picture_without_targets_has_no_weight():

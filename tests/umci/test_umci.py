@@ -181,4 +181,3 @@ def test_wrong_number_of_stages_and_bad_sizes_are_errors():
         UmciConfig(hidden_dim=0)
     with pytest.raises(ConfigError, match="layers"):
         UmciConfig(layers=())
-    assert UmciConfig().num_stages == 4

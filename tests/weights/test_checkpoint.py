@@ -86,6 +86,19 @@ def test_parameters_load_in_the_dtype_asked_for_and_buffers_stay(saved):
     assert matrix.dtype == jnp.float32
 
 
+def test_the_logit_scale_keeps_its_precision(bundle, saved, tmp_path):
+    exact = bundle.model.clip.logit_scale[...]
+    model = checkpoint.load(saved, dtype=jnp.bfloat16).model
+    assert model.clip.logit_scale[...] == exact
+    # Earlier versions stored it narrow.
+    model.clip.logit_scale = nnx.Param(exact.astype(jnp.bfloat16))
+    early = checkpoint.save(tmp_path / "early", checkpoint.Bundle(model, None, CONFIG))
+    for dtype, expected in ((None, jnp.bfloat16), (jnp.bfloat16, jnp.float32)):
+        scale = checkpoint.load(early, dtype=dtype).model.clip.logit_scale
+        assert scale.dtype == expected
+        assert scale[...] == exact.astype(jnp.bfloat16)
+
+
 def test_an_existing_directory_is_kept_unless_overwritten(bundle, copy):
     with pytest.raises(CheckpointError, match="exists already"):
         checkpoint.save(copy, bundle)

@@ -5,6 +5,7 @@ import ctypes
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -26,7 +27,10 @@ import zsas_jax
 from zsas_jax.clip.tokenizer import train_tokenizer
 from zsas_jax.errors import CheckpointError, ConfigError
 from zsas_jax.model import Model
+from zsas_jax.prompting.text import Prompts
+from zsas_jax.thresholds import calibrate, save_threshold
 from zsas_jax.weights import checkpoint
+from zsas_jax.weights.checkpoint import checkpoint_path, read_config
 from zsas_jax.weights.cli import main
 from zsas_jax.weights.convert import convert_checkpoint
 
@@ -110,6 +114,24 @@ def test_inspect_and_verify(converted, places, capsys):
     assert "are finite" in capsys.readouterr().out
 
 
+def test_inspect_and_verify_a_trained_and_calibrated_checkpoint(tmp_path, capsys):
+    copy = shutil.copytree(checkpoint_path("tiny"), tmp_path / "mine")
+    calibration = calibrate([0.1, 0.2], 0.01)
+    settings = read_config(copy).pipeline
+    save_threshold(
+        copy,
+        calibration,
+        pipeline=settings,
+        category="nut",
+        prompts=Prompts(),
+        photos="2 photos",
+    )
+    assert main(["inspect", str(copy)]) == 0
+    assert "trained by train.py, last its umci, on generator" in capsys.readouterr().out
+    assert main(["verify", str(copy)]) == 0
+    assert "are finite" in capsys.readouterr().out
+
+
 def test_verify_finds_a_changed_byte_and_numbers_that_are_not_finite(places, tmp_path, capsys):
     output = convert_checkpoint(tmp_path / "sam", sam=places / "sam")
     largest = max((output / "params").rglob("*"), key=lambda file: file.stat().st_size)
@@ -160,6 +182,16 @@ def test_bfloat16_is_stored_and_loaded_as_such(places, tmp_path):
     np.testing.assert_array_equal(stored, expected)
     matrix = zsas_jax.load(output).model.sam.prompt_encoder.pe_layer
     assert matrix.positional_encoding_gaussian_matrix[...].dtype == jnp.float32
+
+
+def test_bfloat16_leaves_the_logit_scale_exact(places, tmp_path):
+    output = convert_checkpoint(tmp_path / "c", clip=places / "clip", dtype="bfloat16")
+    expected = torch_clip(places).logit_scale.item()
+    for dtype in (None, "bfloat16", "float32"):
+        clip = zsas_jax.load(output, dtype=dtype).model.clip
+        assert clip.logit_scale.dtype == jnp.float32
+        assert clip.logit_scale[...] == expected
+    assert zsas_jax.load(output).model.clip.text_projection.dtype == jnp.bfloat16
 
 
 def test_loading_onto_a_mesh(converted, monkeypatch):

@@ -118,4 +118,4 @@ def test_downloads_are_pinned_and_compared_with_the_hubs_own_hash(sam, capsys, m
     assert "expected 1111" in error(capsys, "download", SAM)
     assert seen["revision"] == hub.KNOWN[SAM].revision
     assert seen["fetched"] == "f" * 40
-    assert seen["patterns"] == ["model.safetensors", "config.json"]
+    assert seen["patterns"] == ["model.safetensors", "config.json", "preprocessor_config.json"]

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import math
 
 import clip_reference
 import numpy as np
 import official_layouts as official
 import pytest
 import sam_reference
+import transformers
 from official_layouts import torch
 
 from zsas_jax.clip import ClipConfig
@@ -56,6 +58,10 @@ def write_config(model, directory):
     return directory
 
 
+def write_json(path, content):
+    path.write_text(json.dumps(content))
+
+
 def clip_layouts(model, root):
     """Name -> path of every layout of a CLIP."""
     state = official.state_of(model)
@@ -84,7 +90,7 @@ def clip_layouts(model, root):
         directory = root / name
         official.write_safetensors(state, directory / "open_clip_model.safetensors")
         config = {"model_cfg": {"embed_dim": 24, "quick_gelu": True}}
-        (directory / "open_clip_config.json").write_text(json.dumps(config))
+        write_json(directory / "open_clip_config.json", config)
         places[name] = directory
     training = {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in openai.items()}}
     torch.save(training, root / "epoch_3.pt")
@@ -151,11 +157,121 @@ def test_the_activation_is_never_guessed(clip, tmp_path):
     assert open_source(tmp_path / "clip.safetensors").config.activation == "gelu"
 
 
+@pytest.mark.parametrize("names", [official.openai_names, lambda state: state])
+def test_open_clip_config_tells_the_heads(names, tmp_path):
+    # 32 and 8 channels wide.
+    sizes = {
+        name: dict(SIZES[name], num_attention_heads=heads)
+        for name, heads in (("vision", 4), ("text", 8))
+    }
+    model = clip_reference.build(**sizes, dim=24)
+    path = official.write_safetensors(names(official.state_of(model)), tmp_path / "a.safetensors")
+    # open_clip's text towers have 8 heads where nothing is said.
+    description = {"vision_cfg": {"width": 128, "head_width": 32}, "text_cfg": {"layers": 2}}
+    for content in ({"model_cfg": description}, description):
+        write_json(tmp_path / "open_clip_config.json", content)
+        source = open_source(path, activation="quick_gelu")
+        expected = ClipConfig.from_transformers_config(model.config.to_dict())
+        assert dataclasses.replace(source.config, text_pooling="argmax") == expected
+        assert official.arrays(source.read()) == official.arrays(clip_reference.converted(model))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"vision_cfg": {"head_width": 24}}, "vision_cfg.head_width is 24, .* divides .* 128"),
+        ({"text_cfg": {"heads": "8"}}, "text_cfg.heads is '8', .* divides .* 64"),
+        ({"vision_cfg": {"width": 768}}, "vision_cfg.width is 768, expected 128"),
+        ({"vision_cfg": 3}, "vision_cfg is 3, expected an object"),
+        ([2], r"model_cfg is \[2\], expected an object"),
+    ],
+)
+def test_an_open_clip_config_that_does_not_fit(clip, tmp_path, model, message):
+    openai = official.openai_names(official.state_of(clip))
+    official.write_safetensors(openai, tmp_path / "open_clip_model.safetensors")
+    write_json(tmp_path / "open_clip_config.json", {"model_cfg": model})
+    with pytest.raises(WeightConversionError, match=rf"open_clip_config.json: {message}"):
+        open_source(tmp_path)
+
+
+HALF = (0.5, 0.5, 0.5)
+INCEPTION = {"mean": HALF, "std": HALF}  # of LAION's L/14
+
+
+def test_pixel_mean_and_std_of_a_clip_are_those_of_its_files(clip, tmp_path):
+    state = official.state_of(clip)
+    official.write_safetensors(state, write_config(clip, tmp_path) / "model.safetensors")
+    openai = official.openai_names(state)
+    official.write_safetensors(openai, tmp_path / "open_clip_model.safetensors")
+
+    def pixels(file="model.safetensors"):
+        config = open_source(tmp_path / file).config
+        return config.pixel_mean, config.pixel_std
+
+    assert pixels() == (ClipConfig.pixel_mean, ClipConfig.pixel_std)
+    (tmp_path / "preprocessor_config.json").write_text(
+        transformers.CLIPImageProcessor().to_json_string()
+    )
+    assert pixels() == (ClipConfig.pixel_mean, ClipConfig.pixel_std)
+    # Each layout's own file first; the two formats stay one model.
+    write_json(tmp_path / "preprocessor_config.json", {"image_mean": [0, 0.25, 0.5]})
+    content = {"model_cfg": {"quick_gelu": True}, "preprocess_cfg": INCEPTION}
+    write_json(tmp_path / "open_clip_config.json", content)
+    assert pixels() == ((0.0, 0.25, 0.5), ClipConfig.pixel_std)
+    assert pixels("open_clip_model.safetensors") == (HALF, HALF)
+    assert open_source(tmp_path).config.pixel_mean == (0.0, 0.25, 0.5)
+    (tmp_path / "preprocessor_config.json").unlink()
+    assert pixels() == (HALF, HALF)
+    # OpenAI's archives are complete in themselves.
+    official.write_torchscript(openai, tmp_path / "ViT.pt")
+    assert pixels("ViT.pt") == (ClipConfig.pixel_mean, ClipConfig.pixel_std)
+
+
+def test_pixel_mean_and_std_of_a_sam_are_those_of_its_file(sam, tmp_path):
+    state = official.state_of(sam)
+    official.write_safetensors(state, write_config(sam, tmp_path) / "model.safetensors")
+    write_json(tmp_path / "open_clip_config.json", {"preprocess_cfg": INCEPTION})
+    before = open_source(tmp_path).config
+    file = tmp_path / "preprocessor_config.json"
+    file.write_text(transformers.SamImageProcessor().to_json_string())
+    assert json.loads(file.read_text())["image_mean"] == [0.485, 0.456, 0.406]
+    assert open_source(tmp_path).config == before
+    write_json(file, {"image_mean": HALF, "image_std": HALF})
+    found = open_source(tmp_path).config
+    assert found.pixel_mean == found.pixel_std == (127.5, 127.5, 127.5)
+    # Of another model, in the same directory.
+    (tmp_path / "config.json").write_text('{"model_type": "clip"}')
+    official.write_pickle(official.meta_names(state), tmp_path / "sam.pth")
+    assert open_source(tmp_path / "sam.pth").config == before
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ({"image_mean": [0.5, 0.5]}, r"image_mean is \[0.5, 0.5\], expected three numbers"),
+        ({"image_mean": ["a", 0, 0]}, "expected three numbers"),
+        ({"image_std": [1, 0, 1]}, r"image_std is \[1, 0, 1\], expected three positive numbers"),
+        ({"image_std": [1, math.nan, 1]}, "expected three positive numbers"),
+    ],
+)
+def test_pixel_means_that_make_no_sense(clip, tmp_path, stated, message):
+    state = official.state_of(clip)
+    official.write_safetensors(state, write_config(clip, tmp_path) / "model.safetensors")
+    write_json(tmp_path / "preprocessor_config.json", stated)
+    with pytest.raises(WeightConversionError, match=f"preprocessor_config.json: .*{message}"):
+        open_source(tmp_path)
+
+
 def test_published_sizes_tell_heads_and_activation():
     from flax import nnx
 
     from zsas_jax.clip import PRESETS
-    from zsas_jax.clip.convert import OPENAI_RULES, config_from_shapes, published_activation
+    from zsas_jax.clip.convert import (
+        OPENAI_RULES,
+        config_from_shapes,
+        published_activation,
+        with_heads,
+    )
     from zsas_jax.weights.conversion import apply_rename, native_names
     from zsas_jax.weights.layouts import abstract_network
 
@@ -169,7 +285,7 @@ def test_published_sizes_tell_heads_and_activation():
             shape = leaf.get_value().shape
             shape = shape[::-1] if path[-1] == "kernel" else shape
             shapes[apply_rename(names[path], OPENAI_RULES).names[0]] = shape
-        found = config_from_shapes(shapes, OPENAI_RULES)
+        found = with_heads(config_from_shapes(shapes, OPENAI_RULES), {})
         expected = dataclasses.replace(preset, activation="quick_gelu")
         assert found == expected
         if published_activation(found):

@@ -13,6 +13,7 @@ import pytest
 
 from zsas_jax.clip import PRESETS
 from zsas_jax.clip.convert import published_activation
+from zsas_jax.errors import WeightConversionError
 from zsas_jax.sam import SamConfig
 from zsas_jax.weights.layouts import abstract_network, identify
 from zsas_jax.weights.sources import Folder, Weights
@@ -23,6 +24,8 @@ COUNTS = {
     "clip_ViT-B-32_openai": 302 + 3,
     "clip_ViT-L-14_openai": 446 + 3,
     "clip_ViT-H-14_openai": 686,
+    "clip_ViT-g-14_openai": 782,
+    "clip_ViT-bigG-14_openai": 974,
     "clip_ViT-L-14-336_transformers": 590 + 2,
     "sam_vit_b_meta": 314,
     "sam_vit_h_meta": 594,
@@ -82,3 +85,32 @@ def test_manifest_fits_the_preset(file):
     assert source.config == expected
     assert source.problems() == 0
     assert abstract_network(source.config) is not None
+
+
+@pytest.mark.parametrize("size", ["ViT-L-14", "ViT-H-14", "ViT-g-14", "ViT-bigG-14"])
+def test_the_activation_of_sizes_published_with_both_is_asked_for(size):
+    tensors = read_manifest(FILES[0].with_name(f"clip_{size}_openai.txt"))
+    # OpenAI's own files are told by their half precision and the sizes that they hold.
+    tensors = {
+        name: np.broadcast_to(np.float32(0), tensor.shape)
+        for name, tensor in tensors.items()
+        if tensor.ndim or name == "logit_scale"
+    }
+    with pytest.raises(WeightConversionError, match="--clip-activation"):
+        identify([Weights((FILES[0],), "manifest", tensors)], Folder(FILES[0].parent))
+
+
+def test_heads_of_wide_towers_are_not_guessed():
+    # open_clip's ViT-H-14-378, which is no preset.
+    tensors = read_manifest(FILES[0].with_name("clip_ViT-H-14_openai.txt"))
+    name = "visual.positional_embedding"
+    tensors[name] = np.broadcast_to(tensors[name][:1], (27**2 + 1, 1280))
+    weights, place = Weights((FILES[0],), "manifest", tensors), FILES[0].parent
+    with pytest.raises(
+        WeightConversionError,
+        match=r"heads of a vision tower of width 1280 is not known; put .*open_clip_config.json",
+    ):
+        identify([weights], Folder(place), activation="gelu")
+    model = {"vision_cfg": {"width": 1280, "head_width": 80}, "text_cfg": {"heads": 16}}
+    config = identify([weights], Folder(place, open_clip={"model_cfg": model})).config
+    assert config == dataclasses.replace(PRESETS["ViT-H-14"], image_size=378)

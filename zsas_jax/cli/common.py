@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import io
 import logging
 import os
@@ -20,6 +21,16 @@ T = TypeVar("T")
 EXIT_FAILURES = 1  # the run ended, some inputs failed
 EXIT_USAGE = 2  # bad input: one sentence on stderr
 EXIT_INTERRUPTED = 130  # as shells report Ctrl-C
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REFUSED = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.EISDIR,
+)
 
 
 @dataclasses.dataclass
@@ -33,7 +44,8 @@ class Outcome:
 def exit_on_error() -> Iterator[Outcome]:
     """Turns errors caused by bad input into one sentence on stderr and exit code 2.
 
-    Other exceptions are bugs and keep their traceback.
+    So are a full disk and files that may not be read or written. Other exceptions are bugs and keep
+    their traceback.
     """
     outcome = Outcome()
     try:
@@ -41,9 +53,34 @@ def exit_on_error() -> Iterator[Outcome]:
     except ZsasError as error:
         print(f"error: {error}", file=sys.stderr)
         outcome.code = EXIT_USAGE
+    except OSError as error:
+        if error.errno not in (*_FULL, *_REFUSED):
+            raise
+        print(f"error: {_about_file(error)}", file=sys.stderr)
+        outcome.code = EXIT_USAGE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         outcome.code = EXIT_INTERRUPTED
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Gives errors that name no file, as those of a full disk do, this one's name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
+
+
+def _about_file(error: OSError) -> str:
+    path = pathlib.Path(str(error.filename2 or error.filename or "a file"))
+    # What is being written has a name of its own until it is whole.
+    path = path.parent if path.suffix == ".part" else path
+    if error.errno in _FULL:
+        return f"{path} cannot be written ({error.strerror}): expected a disk with room for it"
+    return f"{path} cannot be read or written ({error.strerror}): expected a path of your own"
 
 
 def load_config_file(path: str | os.PathLike[str], kind: type[T] | tuple[type, ...]) -> T:
@@ -143,5 +180,5 @@ def _one_sentence(box: str, prog: str) -> str:
     if near:
         found += f": did you mean {near[0]}?"
     elif "xpected" not in found:
-        found += f": see python {prog} --help"
+        found += f": see {prog} --help"
     return found[:1].lower() + found[1:]

@@ -11,14 +11,17 @@ import tyro
 
 from zsas_jax.cli.common import load_config_file, parse_arguments
 from zsas_jax.config import Method, PipelineConfig, suggestion
+from zsas_jax.data.sources import check_names
 from zsas_jax.errors import ConfigError
 
 ABOUT = """Finds anomalies in photos without training on them, and measures how well.
 
 Without arguments: the tiny model on held-out synthetic pictures. Your own photos:
   python evaluate.py --dataset folder --data-dir PHOTOS [--categories "metal nut"]
+
 Several at once, with one report:
   python evaluate.py --datasets synthetic mtd=DIR --methods clip umci clipsam cascade
+
 A run that was interrupted goes on where it stopped when the same command is given again.
 The verdict's threshold from photos of good parts, and what changed between two runs:
   python evaluate.py --calibrate --dataset folder --data-dir GOOD_PARTS --false-alarm-rate 0.01
@@ -120,8 +123,10 @@ def parse(argv: Sequence[str]) -> EvaluateArguments:
 
     Raises:
         ConfigError, CheckpointError: an unknown flag or name, a wrong value, a missing file.
+        DatasetError: a name that is not UTF-8.
         SystemExit: after `--help`.
     """
+    check_names(argv, "the command line")
     if not {"-h", "--help"} & set(argv) and "--compare" not in argv:
         checkpoints = _peek_all(argv, "--checkpoints")
         checkpoint = checkpoints[0] if checkpoints else _peek(argv, "--checkpoint")
@@ -133,7 +138,7 @@ def _parse(argv: Sequence[str], checkpoint: str | None) -> EvaluateArguments:
     default = EvaluateArguments()
     if checkpoint is not None:
         default = dataclasses.replace(default, pipeline=_starting_pipeline(argv, checkpoint))
-    args = parse_arguments(EvaluateArguments, argv, default, "evaluate.py", ABOUT)
+    args = parse_arguments(EvaluateArguments, argv, default, "python evaluate.py", ABOUT)
     for one, several in (
         ("dataset", "datasets"),
         ("method", "methods"),
@@ -159,6 +164,12 @@ def _parse(argv: Sequence[str], checkpoint: str | None) -> EvaluateArguments:
         raise ConfigError(f"--mask-dir is for --dataset folder, not for {', '.join(names)!r}")
     if args.calibrate and names != [FOLDER]:
         raise ConfigError(f"--calibrate is for --dataset folder, not for {', '.join(names)!r}")
+    if args.calibrate and args.mask_dir is not None:
+        raise ConfigError("--calibrate takes photos of good parts alone: expected no --mask-dir")
+    if not 0 < args.false_alarm_rate < 1:
+        raise ConfigError(
+            f"--false-alarm-rate is {args.false_alarm_rate}: expected a fraction, like 0.01"
+        )
     if len(names) > 1 and (args.categories or args.data_dir):
         flag = "--categories" if args.categories else "--data-dir"
         raise ConfigError(f"{flag} goes with one data set: expected --datasets NAME=DIR NAME=DIR")
@@ -197,7 +208,28 @@ def tasks(args: EvaluateArguments, argv: Sequence[str]) -> list[EvaluateArgument
                         pipeline=dataclasses.replace(own.pipeline, method=method),
                     )
                 )
-    return list(dict.fromkeys(found))
+    found = list(dict.fromkeys(found))
+    _refuse_shared_results(found)
+    return found
+
+
+def _refuse_shared_results(found: Sequence[EvaluateArguments]) -> None:
+    """Two data sets of one name would take turns in one directory."""
+    directories: dict[pathlib.Path, EvaluateArguments] = {}
+    for task in found:
+        directory = task.output_dir / results_name(task.dataset) / task.pipeline.method
+        first = directories.setdefault(directory, task)
+        if first is not task:
+            names = [f"{other.dataset}={other.data_dir}" for other in (first, task)]
+            raise ConfigError(
+                f"{' and '.join(names)} would both have their results in {directory}: expected two "
+                "commands, each with an --output-dir of its own"
+            )
+
+
+def results_name(dataset: str) -> str:
+    """What the results of a data set are called, also where a file describes it."""
+    return pathlib.Path(dataset).stem if dataset.endswith(".py") else dataset
 
 
 def _folder_name(checkpoint: str, checkpoints: Sequence[str]) -> str:

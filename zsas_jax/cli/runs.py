@@ -8,10 +8,12 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from zsas_jax.cli.evaluate import FOLDER, EvaluateArguments
+from zsas_jax.cli.common import naming
+from zsas_jax.cli.evaluate import FOLDER, EvaluateArguments, results_name
 from zsas_jax.errors import ConfigError
 
 if TYPE_CHECKING:
+    from zsas_jax.config import PipelineConfig
     from zsas_jax.evaluation import EvaluationResult
     from zsas_jax.weights.checkpoint import Bundle
 
@@ -41,7 +43,7 @@ def run(args: EvaluateArguments, bundle: "Bundle", source: Any) -> "EvaluationRe
     folder = args.dataset == FOLDER
     prompts = _prompts(args)
     pipeline, details = args.pipeline, {}
-    calibrated = None if args.calibrate else _calibrated(args, source)
+    calibrated = None if args.calibrate else _calibrated(args, source, bundle.config.pipeline)
     if calibrated is not None:
         threshold = calibrated["image_threshold"]
         pipeline = dataclasses.replace(pipeline, image_threshold=threshold)
@@ -51,12 +53,12 @@ def run(args: EvaluateArguments, bundle: "Bundle", source: Any) -> "EvaluationRe
         bootstrap=args.bootstrap,
         region_f1=args.region_f1,
         pro_200=args.pro_200,
-        boundary_threshold=pipeline.mask_threshold if args.boundary_f1 else None,
+        boundary_thresholds=(pipeline.mask_threshold,) if args.boundary_f1 else (),
     )
     result = evaluate(
         bundle,
         source,
-        dataset=_name(args),
+        dataset=results_name(args.dataset),
         config=pipeline,
         output_dir=args.output_dir / "calibration" if args.calibrate else args.output_dir,
         batch_size=args.batch_size,
@@ -71,7 +73,7 @@ def run(args: EvaluateArguments, bundle: "Bundle", source: Any) -> "EvaluationRe
         save_maps=(folder and not args.calibrate) or args.save_maps,
         overwrite=args.overwrite,
         fingerprint=_fingerprint(args),
-        warnings=_training_warnings(args),
+        warnings=[*_training_warnings(args), *getattr(source, "warnings", ())],
         details={
             "checkpoint": args.checkpoint,
             "data_dir": _text(args.data_dir),
@@ -91,7 +93,9 @@ def run_all(tasks: Sequence[EvaluateArguments]) -> list["EvaluationResult"]:
     sources: dict[Any, Any] = {}
     for task in tasks:
         if _source_key(task) not in sources:
-            sources[_source_key(task)] = open_source(task)
+            source = sources[_source_key(task)] = open_source(task)
+            for text in getattr(source, "warnings", ()):
+                print(f"warning: {text}", file=sys.stderr)
     results, bundle, loaded = [], None, None
     for task in tasks:
         if loaded != task.checkpoint or bundle is None:
@@ -99,7 +103,8 @@ def run_all(tasks: Sequence[EvaluateArguments]) -> list["EvaluationResult"]:
             bundle, loaded = load(task.checkpoint), task.checkpoint
         for text in _training_warnings(task):
             print(f"warning: {text}", file=sys.stderr)
-        results.append(run(task, bundle, sources[_source_key(task)]))
+        with naming(task.output_dir):
+            results.append(run(task, bundle, sources[_source_key(task)]))
     return results
 
 
@@ -114,7 +119,8 @@ def write_common_report(results: Sequence["EvaluationResult"]) -> list[pathlib.P
     directories = [result.directory for result in results]
     parents = [set(directory.parents) for directory in directories]
     common = max(set.intersection(*parents), key=lambda path: len(path.parts))
-    return write_reports(directories, common)
+    with naming(common):
+        return write_reports(directories, common)
 
 
 def save_calibration(args: EvaluateArguments, result: "EvaluationResult") -> str:
@@ -153,7 +159,8 @@ def compare_runs(args: EvaluateArguments) -> str:
     from zsas_jax.report.compare import compare
 
     assert args.compare is not None
-    text = compare(*args.compare, args.output_dir)
+    with naming(args.output_dir):
+        text = compare(*args.compare, args.output_dir)
     page = args.output_dir / "comparison.html"
     return f"{text}\n\nwritten: {page}, {page.with_suffix('.md')}"
 
@@ -196,32 +203,43 @@ def _training_warnings(args: EvaluateArguments) -> list[str]:
     # The generator's evaluation classes and defects are never part of training.
     if args.dataset in ("synthetic", FOLDER):
         return []
-    if _name(args).lower() not in training_datasets(checkpoint_path(args.checkpoint)):
+    name = results_name(args.dataset)
+    if name.lower() not in training_datasets(checkpoint_path(args.checkpoint)):
         return []
-    return [
-        f"checkpoint {args.checkpoint} was trained on {_name(args)}: these results are not "
-        "zero-shot"
-    ]
+    return [f"checkpoint {args.checkpoint} was trained on {name}: these results are not zero-shot"]
 
 
-def _calibrated(args: EvaluateArguments, source: Any) -> Any:
-    from zsas_jax.thresholds import find_threshold
+def _calibrated(args: EvaluateArguments, source: Any, stored: "PipelineConfig") -> Any:
+    """The threshold that was calibrated for these arguments, if any; says where it is from."""
+    from zsas_jax.thresholds import find_threshold, thresholds_of
     from zsas_jax.weights.checkpoint import checkpoint_path
 
     if args.dataset != FOLDER or args.threshold is not None:
         return None
+    checkpoint, method = checkpoint_path(args.checkpoint), args.pipeline.method
+    category = source.categories[0]
     found = find_threshold(
-        checkpoint_path(args.checkpoint),
-        pipeline=args.pipeline,
-        category=source.categories[0],
-        prompts=_prompts(args),
+        checkpoint, pipeline=args.pipeline, category=category, prompts=_prompts(args)
     )
+    threshold = args.pipeline.image_threshold
     if found is not None:
-        print(
+        text = (
             f"verdict's threshold {found['image_threshold']:.4f}, calibrated on "
-            f"{found['good_parts']} for a false-alarm rate of {found['false_alarm_rate']:g}",
-            file=sys.stderr,
+            f"{found['good_parts']} for a false-alarm rate of {found['false_alarm_rate']:g}"
         )
+    elif thresholds_of(checkpoint, method, category):
+        text = (
+            f"warning: {method} was calibrated for {category!r} with other weights, prompts or "
+            f"settings; the verdict's threshold is {threshold:.4f}, the checkpoint's own"
+        )
+    elif method != stored.method and threshold == stored.image_threshold:
+        text = (
+            f"warning: the verdict's threshold {threshold:.4f} was chosen for {stored.method}, not "
+            f"for {method}: --calibrate finds one"
+        )
+    else:
+        return None
+    print(text, file=sys.stderr)
     return found
 
 
@@ -244,11 +262,6 @@ def _fingerprint(args: EvaluateArguments) -> str:
     data = tree_fingerprint(args.data_dir, args.mask_dir) or ""
     digest = hashlib.sha256(manifest.read_bytes() + description + data.encode())
     return digest.hexdigest()
-
-
-def _name(args: EvaluateArguments) -> str:
-    """The name of the data set, also where a file describes it."""
-    return pathlib.Path(args.dataset).stem if args.dataset.endswith(".py") else args.dataset
 
 
 def _text(path: pathlib.Path | None) -> str | None:

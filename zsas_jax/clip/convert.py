@@ -82,8 +82,7 @@ def convert_transformers(
 def config_from_shapes(shapes: Mapping[str, Sequence[int]], rules: Sequence[Rule]) -> ClipConfig:
     """The sizes of a CLIP whose weights have these shapes under the names that `rules` lead to.
 
-    Shapes do not tell the heads: they are those of the published model of the same sizes, or else
-    64 channels wide, OpenAI's and open_clip's rule. Nor do they tell the activation: see
+    Shapes tell neither the heads, here one for each tower, nor the activation: see `with_heads` and
     `published_activation`.
 
     Raises:
@@ -106,7 +105,7 @@ def config_from_shapes(shapes: Mapping[str, Sequence[int]], rules: Sequence[Rule
     vision_width = shape("visual.class_embedding")[0]
     vocab_size, text_width = shape("token_embedding.weight")
     projection = apply_rename("visual.proj", rules)
-    sizes = ClipConfig(
+    return ClipConfig(
         image_size=patch_size * math.isqrt(positions - 1),
         patch_size=patch_size,
         vision_width=vision_width,
@@ -122,34 +121,56 @@ def config_from_shapes(shapes: Mapping[str, Sequence[int]], rules: Sequence[Rule
         embed_dim=shape("visual.proj")[0 if projection.transpose else 1],
         end_token_id=vocab_size - 1,
     )
-    for preset in PRESETS.values():
-        heads = {"vision_heads": preset.vision_heads, "text_heads": preset.text_heads}
-        if _same_sizes(sizes, dataclasses.replace(preset, vision_heads=1, text_heads=1)):
-            return dataclasses.replace(sizes, **heads)
-    for tower, width in (("vision", vision_width), ("text", text_width)):
-        if width % 64:
+
+
+def with_heads(sizes: ClipConfig, described: Mapping[str, int]) -> ClipConfig:
+    """`sizes` with the heads that are `described`, or of the published model of the same sizes.
+
+    Else they are 64 channels wide, as in all published towers of up to 1024 channels; wider ones
+    have no common rule.
+
+    Raises:
+        ConfigError: none of these tells them.
+    """
+    preset = next((preset for preset in PRESETS.values() if _same_sizes(sizes, preset)), None)
+    heads = {}
+    for tower in ("vision", "text"):
+        field, width = f"{tower}_heads", getattr(sizes, f"{tower}_width")
+        if field in described:
+            heads[field] = described[field]
+        elif preset is not None:
+            heads[field] = getattr(preset, field)
+        elif width <= 1024 and width % 64 == 0:
+            heads[field] = width // 64
+        else:
             raise ConfigError(
-                f"the heads of a {tower} tower of width {width} are not known: expected a "
-                "multiple of 64, or a config.json"
+                f"the number of heads of a {tower} tower of width {width} is not known"
             )
-    return dataclasses.replace(sizes, vision_heads=vision_width // 64, text_heads=text_width // 64)
+    return dataclasses.replace(sizes, **heads)
 
 
 def published_activation(sizes: ClipConfig) -> str | None:
     """The activation of the published models of these sizes, None where there are two or none.
 
-    OpenAI's models have quick_gelu, those that LAION trained with open_clip gelu. B/32, B/16 and
-    L/14 exist of both.
+    OpenAI's models have quick_gelu, those that LAION trained with open_clip gelu; B/32, B/16, L/14
+    and H/14 exist with both.
     """
-    only = {"ViT-L-14-336": "quick_gelu", "ViT-B-16-plus-240": "gelu", "ViT-H-14": "gelu"}
+    only = {"ViT-L-14-336": "quick_gelu", "ViT-B-16-plus-240": "gelu"}
     matches = (only[name] for name in only if _same_sizes(sizes, PRESETS[name]))
     return next(matches, None)
 
 
 def _same_sizes(first: ClipConfig, second: ClipConfig) -> bool:
-    return first == dataclasses.replace(
-        second,
-        activation=first.activation,
-        text_pooling=first.text_pooling,
-        end_token_id=first.end_token_id,
+    """Whether weights of both have the same shapes."""
+    first, second = (
+        dataclasses.replace(
+            config,
+            vision_heads=1,
+            text_heads=1,
+            activation="gelu",
+            text_pooling="argmax",
+            end_token_id=0,
+        )
+        for config in (first, second)
     )
+    return first == second

@@ -69,7 +69,9 @@ class Clip(nnx.Module):
         self.text_projection = _normal(
             rngs, (config.text_width, config.embed_dim), config.text_width**-0.5, param_dtype
         )
-        self.logit_scale = nnx.Param(jnp.asarray(math.log(1 / 0.07), param_dtype))
+        # As its exponential is what is used, in bfloat16 it would be too coarse.
+        scale_dtype = jnp.promote_types(param_dtype, jnp.float32)
+        self.logit_scale = nnx.Param(jnp.asarray(math.log(1 / 0.07), scale_dtype))
 
 
 class VisionTransformer(nnx.Module):

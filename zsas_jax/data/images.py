@@ -78,20 +78,35 @@ def decode_mask(
     """
     if isinstance(source, MaskFile):
         return decode_mask(source.file, source.threshold, name)
+    if isinstance(source, np.ndarray) and source.dtype == np.bool_ and source.ndim == 2:
+        return source
+    values, highest = _brightest(source, name)
+    return values > threshold * (highest // 255)
+
+
+def mask_peak(source: ImageSource, name: str | None = None) -> tuple[int, int]:
+    """The highest value that `decode_mask` compares, and the highest of its depth: 255 or 65535.
+
+    Raises:
+        ImageError: as `decode_image`.
+    """
+    values, highest = _brightest(source, name)
+    return int(values.max()), highest
+
+
+def _brightest(source: ImageSource, name: str | None) -> tuple[np.ndarray, int]:
+    """The brightest channel of each pixel, and the highest value of its depth."""
     name = _name_of(source, name)
     if isinstance(source, np.ndarray):
-        if source.dtype == np.bool_ and source.ndim == 2:
-            return source
         _check_array(source, name)
-        values = source
-        deep = source.dtype == np.uint16
+        values, deep = source, source.dtype == np.uint16
     else:
         values, deep = _guarded(lambda: _mask_values(_loaded(source, name), name), name)
     if values.ndim == 3:
         colours = values[..., :3].max(axis=2)
         transparent = values[..., 3] == 0 if values.shape[2] == 4 else False
         values = np.where(transparent, 0, colours)
-    return values > threshold * (257 if deep else 1)
+    return values, 65535 if deep else 255
 
 
 def image_size(source: ImageSource, name: str | None = None) -> tuple[int, int]:

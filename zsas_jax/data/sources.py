@@ -1,5 +1,6 @@
 """What every data set looks like to the rest: random access to records, as Grain and TFDS do it."""
 
+import os
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypedDict, runtime_checkable
@@ -93,3 +94,19 @@ def existing_directory(path, what: str) -> pathlib.Path:
     if not directory.is_dir():
         raise DatasetError(f"{directory} is not a directory: expected a directory with {what}")
     return directory
+
+
+def check_names(names: Iterable[str], where: str | os.PathLike[str]) -> None:
+    """Refuses names that no table of results can hold; `where` is what they were found in.
+
+    Raises:
+        DatasetError: a name that is not UTF-8.
+    """
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+            raise DatasetError(
+                f"{where} holds {shown}, whose name is not UTF-8: expected it to be renamed"
+            ) from error

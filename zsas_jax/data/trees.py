@@ -15,7 +15,7 @@ from zsas_jax.data.description import (
     subfolders,
 )
 from zsas_jax.data.images import MASK_THRESHOLD, MaskFile, decode_mask
-from zsas_jax.data.sources import Record, existing_directory, select_categories
+from zsas_jax.data.sources import Record, check_names, existing_directory, select_categories
 from zsas_jax.errors import DatasetError, ImageError
 
 _DEPTH = 2  # folders between the directory given and the tree, as archives unpack
@@ -113,11 +113,13 @@ def read_items(dataset: Dataset, root: pathlib.Path) -> list[Item]:
     """All photos of a tree by category and name, those that only a list names included.
 
     Raises:
-        DatasetError: a list of photos that is missing or malformed, or no photos at all.
+        DatasetError: a list of photos that is missing or malformed, no photos at all, or a name
+            that is not UTF-8.
     """
     items = sorted(dataset.read(root), key=lambda item: (item.category, item.image))
     if not items:
         raise DatasetError(f"{root} holds no photos of {dataset.title}: expected {dataset.layout}")
+    check_names((item.image for item in items), root)
     return items
 
 

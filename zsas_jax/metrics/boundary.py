@@ -3,9 +3,11 @@
 A boundary pixel is a pixel of the mask with one of its four neighbours outside the mask (the frame
 of the picture is no boundary). It is matched when a boundary pixel of the other mask is within a
 tolerance (Euclidean, in pixels: a fraction of the diagonal, at least 1). Precision is the share of
-predicted, recall that of true boundary pixels that are matched, over the pixels of all images.
+predicted, recall that of true boundary pixels that are matched, over the pixels of all images. Of
+several thresholds, the best for all images together counts (ODS of Arbelaez et al., TPAMI 2011).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,33 +16,37 @@ from scipy import ndimage
 
 
 class BoundaryF1:
-    """Counts of boundary pixels and of matched ones, summed over images."""
+    """Counts of boundary pixels and of matched ones at every threshold, summed over images."""
 
-    def __init__(self, threshold: float, tolerance: float):
-        self._threshold, self._tolerance = threshold, tolerance
+    def __init__(self, thresholds: Sequence[float], tolerance: float):
+        self._thresholds, self._tolerance = thresholds, tolerance
         # Matched and all, of the predictions and of the truth.
-        self._counts = np.zeros(4, np.int64)
+        self._counts = np.zeros((len(thresholds), 4), np.int64)
 
     def add(self, anomaly_map: Float[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> None:
         """Adds one image; `anomaly_map >= threshold` is predicted."""
-        predicted, true = boundary(anomaly_map >= self._threshold), boundary(mask)
         reach = max(1.0, self._tolerance * float(np.hypot(*mask.shape)))
-        self._counts += [
-            *_matched(predicted, true, reach),
-            *_matched(true, predicted, reach),
-        ]
+        true = boundary(mask)
+        near_true = _near(true, reach)
+        for counts, threshold in zip(self._counts, self._thresholds, strict=True):
+            predicted = boundary(anomaly_map >= threshold)
+            # Without a true boundary nothing is looked up there.
+            found = true & _near(predicted, reach) if true.any() else true
+            counts += [(predicted & near_true).sum(), predicted.sum(), found.sum(), true.sum()]
 
     def merge(self, other: "BoundaryF1") -> None:
         """Adds everything that `other` has seen."""
         self._counts += other._counts
 
     def result(self) -> float | None:
-        """F1 of precision and recall, 0 without a match; None without a true boundary."""
-        matched, predicted, found, true = (int(count) for count in self._counts)
-        if not true:
+        """F1 of precision and recall at the best threshold, 0 without a match; None without a true
+        boundary.
+        """
+        matched, predicted, found, true = self._counts.T
+        if not true.any():
             return None
-        precision, recall = matched / max(predicted, 1), found / true
-        return 2 * precision * recall / (precision + recall) if matched else 0.0
+        precision, recall = matched / np.maximum(predicted, 1), found / true
+        return float((2 * precision * recall / np.maximum(precision + recall, 1e-30)).max())
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything seen, for `set_state`."""
@@ -56,12 +62,8 @@ def boundary(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     return mask & np.logical_not(ndimage.binary_erosion(mask, border_value=1))
 
 
-def _matched(
-    boundary: Bool[np.ndarray, "h w"], other: Bool[np.ndarray, "h w"], reach: float
-) -> tuple[int, int]:
-    """Pixels of `boundary` within `reach` of `other`, and all of them."""
-    total = int(boundary.sum())
-    if not (total and other.any()):
-        return 0, total
-    distance = ndimage.distance_transform_edt(~other)
-    return int((np.asarray(distance)[boundary] <= reach).sum()), total
+def _near(boundary: Bool[np.ndarray, "h w"], reach: float) -> Bool[np.ndarray, "h w"]:
+    """Pixels within `reach` of the boundary."""
+    if not boundary.any():
+        return boundary
+    return np.asarray(ndimage.distance_transform_edt(~boundary)) <= reach

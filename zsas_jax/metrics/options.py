@@ -21,8 +21,9 @@ class MetricOptions:
     score_range: tuple[float, float] | None = (0.0, 1.0)
     # PRO as APRIL-GAN and AnomalyCLIP compute it, to compare with their tables.
     pro_200: bool = False
-    # Maps are cut at this score for boundary F1 (`boundary.py`); None leaves it out.
-    boundary_threshold: float | None = None
+    # Maps are cut at each of these scores for boundary F1 (`boundary.py`), the best of which is
+    # taken; none leaves it out.
+    boundary_thresholds: tuple[float, ...] = ()
     # Distance at which boundaries agree, as a fraction of the picture's diagonal (DAVIS 2016).
     boundary_tolerance: float = 0.008
     # A row of metrics per defect type: its images and all normal ones.

@@ -9,7 +9,7 @@ import numpy as np
 from zsas_jax.files import atomic_path
 from zsas_jax.metrics.streaming import MetricsError, StreamingMetrics
 
-_VERSION = 1
+_VERSION = 2
 
 
 def save_metrics(path: str | os.PathLike[str], metrics: Mapping[str, StreamingMetrics]) -> None:

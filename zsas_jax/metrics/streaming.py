@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, SupportsFloat, SupportsInt
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
+from zsas_jax.config import from_dict
 from zsas_jax.errors import ZsasError
 from zsas_jax.metrics import curves, histogram
 from zsas_jax.metrics.bootstrap import Bootstrap, image_key, intervals
@@ -76,9 +77,9 @@ class StreamingMetrics:
                     "region F1 in one pass needs a score_range: expected (low, high)"
                 )
             self._parts["region_f1"] = RegionF1(options.score_range)
-        if options.boundary_threshold is not None:
+        if options.boundary_thresholds:
             self._parts["boundary_f1"] = BoundaryF1(
-                options.boundary_threshold, options.boundary_tolerance
+                options.boundary_thresholds, options.boundary_tolerance
             )
         if options.bootstrap:
             self._parts["bootstrap"] = Bootstrap(options.bootstrap, options.bootstrap_seed)
@@ -296,10 +297,7 @@ class StreamingMetrics:
     @classmethod
     def from_state(cls, state: Any) -> "StreamingMetrics":
         """Continues from `state()`, also as loaded by `numpy.load`; its options are kept."""
-        options = json.loads(str(state["options"]))
-        if options["score_range"] is not None:
-            options["score_range"] = tuple(options["score_range"])
-        metrics = cls(MetricOptions(**options))
+        metrics = cls(from_dict(MetricOptions, json.loads(str(state["options"])), "options"))
         metrics._histogram = ScoreHistogram.from_state(state)
         metrics._regions = int(state["regions"])
         metrics._scores = np.asarray(state["scores"]).tolist()

@@ -87,6 +87,7 @@ def cast_parameters(model: Model, dtype: str) -> Model:
 
     CPUs know bfloat16 in matrix products alone and convert before and after everything else: there
     "bfloat16" narrows the kernels of `Linear` layers, and what is not a product stays float32.
+    Scalars, CLIP's logit scale, never become narrower than float32.
     """
     graphdef, parameters, others = nnx.split(model, nnx.Param, ...)
     elsewhere, kernels = dtype, set()
@@ -97,6 +98,8 @@ def cast_parameters(model: Model, dtype: str) -> Model:
         }
 
     def cast(path, leaf):
+        if leaf.ndim == 0:
+            return leaf.astype(jnp.promote_types(dtype, jnp.float32))
         return leaf.astype(dtype if path in kernels else elsewhere)
 
     return nnx.merge(graphdef, nnx.map_state(cast, parameters), others)

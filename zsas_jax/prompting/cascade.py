@@ -15,13 +15,13 @@ from zsas_jax.sam.model import MaskPrediction, Sam, decode_masks
 class Masks(NamedTuple):
     """SAM's masks of every region: low-resolution logits, predicted IoU cut to [0, 1] (0 where a
     region is invalid), what the fusion multiplies each mask by, and the boxes that were prompted
-    in pixels of the frame.
+    in pixels of the frame, None where none was.
     """
 
     logits: Float[Array, "b r m h w"]
     iou: Float[Array, "b r m"]
     confidence: Float[Array, "b r m"]
-    boxes: Float[Array, "b r 4"]
+    boxes: Float[Array, "b r 4"] | None
     valid: Bool[Array, "b r"]
 
 
@@ -48,13 +48,14 @@ def cascade_masks(
         frame: (height, width) of each image inside SAM's input frame.
         config: `cps_stages`, `box_margin` and `cascade_mask_confidence`.
     """
-    boxes = regions.boxes
+    boxes = None
     best = _best(decode_masks(sam, embedding, *prompts))
     if config.cps_stages >= 2:
         best = _best(decode_masks(sam, embedding, *prompts, mask_input=best.logits[:, :, 0]))
     if config.cps_stages >= 3:
         logits = best.logits[:, :, 0]
-        boxes = boxes_of_masks(logits, boxes, frame, sam.config.image_size, config.box_margin)
+        side = sam.config.image_size
+        boxes = boxes_of_masks(logits, regions.boxes, frame, side, config.box_margin)
         best = _best(decode_masks(sam, embedding, *prompts, boxes=boxes, mask_input=logits))
     iou = jnp.where(regions.valid[..., None], jnp.clip(best.iou.astype(jnp.float32), 0, 1), 0)
     confidence = iou

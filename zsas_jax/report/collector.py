@@ -1,6 +1,7 @@
 """Takes finished photos one by one: counts, rows of tables, pictures and files."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import time
@@ -18,6 +19,7 @@ from zsas_jax.data.images import decode_mask
 from zsas_jax.data.loader import Batch
 from zsas_jax.data.sources import Record
 from zsas_jax.errors import ImageError
+from zsas_jax.files import atomic_path
 from zsas_jax.metrics import (
     METRICS,
     MetricOptions,
@@ -31,11 +33,14 @@ from zsas_jax.metrics.resolution import NATIVE, Resolution, resize_map, resize_m
 from zsas_jax.report import files
 from zsas_jax.report.overlays import Prompts, save_overlay
 from zsas_jax.report.pictures import Photo
+from zsas_jax.report.results import SMALL_MAPS
 
 VERDICTS = ("good", "anomalous")
 EXTRA_METRICS = ("region_f1", "boundary_f1", "pixel_pro_200")
 DEFAULT_OPTIONS = MetricOptions(by_defect_type=True)
 SMALL = 48  # side of the small maps by which two runs are compared
+# Of a photo's name that is too long for a result, or that another result has taken.
+_BAD_NAME = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 
 
 class Steps(defaultdict[str, float]):
@@ -72,7 +77,8 @@ class Collector:
         self.overlays_per_category, self.save_maps = overlays_per_category, save_maps
         self.steps = Steps()
         self.photos: list[Photo] = []
-        self.failures: dict[str, str] = {}
+        self._failed: dict[str, str] = {}  # of those done
+        self._unread: dict[str, str] = {}
         self.overlays: list[str] = []  # below overlays/
         self.done: list[int] = []  # positions in the source
         self.full_canvases: set[int] = set()
@@ -80,9 +86,14 @@ class Collector:
         self.metrics: dict[str, StreamingMetrics] = {}
         self._drawn: dict[str, int] = defaultdict(int)
 
+    @property
+    def failures(self) -> dict[str, str]:
+        """One sentence for each photo that could not be read or counted, by name."""
+        return self._unread | self._failed
+
     def add(self, batch: Batch, output: Any, labelled: bool) -> None:
         """Takes one batch and waits for the device; `labelled` says whether masks are known."""
-        self.failures |= {failure.name: failure.message for failure in batch.failures}
+        self._unread |= {failure.name: failure.message for failure in batch.failures}
         if output is None:
             return
         with self.steps.timed("device"):
@@ -103,7 +114,14 @@ class Collector:
                     prompts_of(output, row),
                 )
             except (ImageError, MetricsError) as error:
-                self.failures[record["name"]] = str(error)
+                self._failed[record["name"]] = str(error)
+            except OSError as error:
+                if error.errno not in _BAD_NAME:
+                    raise
+                self._failed[record["name"]] = (
+                    f"results of {record['name']} cannot be written ({error.strerror}): expected "
+                    "another name"
+                )
         # Data sets come category by category: those not in this batch are likely complete.
         present = {record["category"] for record in batch.records}
         for category in self.metrics.keys() - present:
@@ -123,23 +141,9 @@ class Collector:
         label = int(record["label"])
         if not (np.isfinite(anomaly_map).all() and np.isfinite(score)):
             raise MetricsError(f"the network's map of {name} is not finite: its weights are faulty")
-        with self.steps.timed("metrics"):
-            ap = self._count(record, anomaly_map, truth, score)
         mask = anomaly_map >= self.config.mask_threshold
         verdict = VERDICTS[score >= self.config.image_threshold]
-        self.photos.append(
-            Photo(
-                index,
-                name,
-                category,
-                record["defect"],
-                label,
-                score,
-                verdict,
-                float(mask.mean()),
-                ap,
-            )
-        )
+        # Written before it counts: what cannot be written is a failure.
         with self.steps.timed("write"):
             if self.small_maps is not None:
                 self.small_maps[index] = small_map(anomaly_map)
@@ -157,6 +161,12 @@ class Collector:
                     verdict=f"{verdict} {score:.2f}",
                 )
                 self.overlays.append(f"{name}.jpg")
+        with self.steps.timed("metrics"):
+            ap = self._count(record, anomaly_map, truth, score)
+        area = float(mask.mean())
+        self.photos.append(
+            Photo(index, name, category, record["defect"], label, score, verdict, area, ap)
+        )
 
     def _count(
         self,
@@ -245,10 +255,13 @@ class Collector:
         }
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Everything taken so far: JSON types, and arrays by name."""
+        """Everything taken so far: JSON types, and arrays by name.
+
+        Photos that could not be read are left out: whoever goes on tries them again.
+        """
         facts = {
             "photos": self.photos,
-            "failures": self.failures,
+            "failed": self._failed,
             "overlays": self.overlays,
             "drawn": self._drawn,
             "done": self.done,
@@ -267,7 +280,7 @@ class Collector:
     def restore(self, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Continues from `state()`."""
         self.photos = [Photo(*row) for row in facts["photos"]]
-        self.failures = facts["failures"]
+        self._failed = facts["failed"]
         self.overlays = facts["overlays"]
         self._drawn.update(facts["drawn"])
         self.done, self.seconds = facts["done"], facts["seconds"]
@@ -285,16 +298,21 @@ class Collector:
 
 def open_small_maps(directory: pathlib.Path, count: int) -> Float16[np.ndarray, "n side side"]:
     """small_maps.npy of a run, one map for each position in the source, on disk; NaN: none yet."""
-    path, shape = directory / "small_maps.npy", (count, SMALL, SMALL)
+    path, shape = directory / SMALL_MAPS, (count, SMALL, SMALL)
     try:
         found = np.load(path, mmap_mode="r+")
         if found.shape == shape and found.dtype == np.float16:
             return found
     except (OSError, ValueError):
         pass
-    maps = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
-    maps[...] = np.nan
-    return maps
+    # Written, not mapped: a full disk is an error here, but the end of a process that fills a map.
+    empty = np.full(shape[1:], np.nan, np.float16)
+    with atomic_path(path) as part, part.open("wb") as file:
+        header = {"descr": empty.dtype.str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for _ in range(count):
+            file.write(empty.tobytes())
+    return np.load(path, mmap_mode="r+")
 
 
 def small_map(anomaly_map: Float[np.ndarray, "h w"]) -> Float16[np.ndarray, "side side"]:
@@ -335,6 +353,5 @@ def prompts_of(output: Any, row: int) -> Prompts | None:
         return None
     regions = output.region_valid[row]
     valid = output.point_valid[row] & regions[:, None]
-    return Prompts(
-        output.points[row][valid], output.point_labels[row][valid], output.boxes[row][regions]
-    )
+    boxes = np.zeros((0, 4), np.float32) if output.boxes is None else output.boxes[row][regions]
+    return Prompts(output.points[row][valid], output.point_labels[row][valid], boxes)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from zsas_jax.report import details as report_details
-from zsas_jax.report.published import PHOTOS, SOURCES, published
+from zsas_jax.report.published import SOURCES, Published, published
 from zsas_jax.report.results import load_results
 from zsas_jax.report.tables import percent
 
@@ -129,8 +129,7 @@ def summary_table(dataset: str, runs: Sequence[Run]) -> Table:
     for row in literature:
         values = [getattr(row, theirs[name]) if name in theirs else None for name in names]
         cells = ["" if value is None else f"{value:.1f}" for value in values]
-        photos = str(PHOTOS.get(dataset, ""))
-        rows.append([row.method, row.source, photos, *cells])
+        rows.append([row.method, row.source, str(row.photos or ""), *cells])
     note = f"Percent, mean over categories; pixel metrics at {_resolution(runs[0])}."
     if literature:
         used = dict.fromkeys(row.source for row in literature)
@@ -139,16 +138,24 @@ def summary_table(dataset: str, runs: Sequence[Run]) -> Table:
             " Protocols differ between papers, so that a few points between two rows need not mean "
             "anything."
         )
-        expected = PHOTOS.get(dataset)
-        partial = [run for run in runs if expected and run.metrics["timing"]["images"] != expected]
-        if partial:
-            seen = partial[0].metrics["timing"]["images"]
-            note += (
-                f" These runs saw {seen} photos, the published test set has {expected}: the rows "
-                "are not comparable."
-            )
+        note += _other_photos(runs, literature)
     quiet = frozenset(range(len(runs), len(rows)))
     return Table("Summary", header, rows, note, 2, quiet)
+
+
+def _other_photos(runs: Sequence[Run], literature: Sequence[Published]) -> str:
+    """Sentences about published rows that rest on other photos than some of the runs."""
+    text = ""
+    seen = dict.fromkeys(run.metrics["timing"]["images"] for run in runs)
+    for photos, note in dict.fromkeys((row.photos, row.note) for row in literature):
+        others = [number for number in seen if photos and number != photos]
+        if others:
+            whose = dict.fromkeys(row.source for row in literature if row.photos == photos)
+            text += (
+                f" These runs saw {others[0]} photos, the rows of {', '.join(whose)} rest on "
+                f"{photos} ({note or 'the published test set'}): they are not comparable."
+            )
+    return text
 
 
 def category_table(runs: Sequence[Run]) -> Table:

@@ -17,11 +17,14 @@ from typing import Any
 
 import numpy as np
 
+from zsas_jax.data.folder import walk
 from zsas_jax.files import atomic_path
 
 JOURNAL = "journal.npz"
 INTERVAL = 2.0  # seconds between two savings
 SHARE = 0.05  # of the time that saving may take
+# Reports of several runs; they may lie above the results, and no data set is read from them.
+_REPORTS = frozenset(["report.html", "report.md", "report.csv", "comparison.html", "comparison.md"])
 
 
 class Journal:
@@ -72,16 +75,20 @@ def run_key(settings: Mapping[str, Any], **facts: Any) -> str:
 
 
 def tree_fingerprint(*roots: str | os.PathLike[str] | None) -> str | None:
-    """A hash of names, sizes and times of all files below; None where no directory is given."""
+    """A hash of names, sizes and times of all files below; None where no directory is given.
+
+    Links are followed; what evaluations wrote is left out.
+    """
     digest = hashlib.sha256()
     given = [os.fspath(root) for root in roots if root is not None]
     for root in given:
-        for folder, folders, files in os.walk(root):
-            folders.sort()
-            for name in sorted(files):
+        for folder, folders, files in walk(root):
+            links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+            for name in (*links, *(name for name in files if name not in _REPORTS)):
                 path = os.path.join(folder, name)
                 try:
-                    stat = os.stat(path)
+                    # A folder that two links lead to is walked once: links count by themselves.
+                    stat = os.lstat(path) if name in links else os.stat(path)
                 except OSError:
                     continue
                 line = f"{os.path.relpath(path, root)}\0{stat.st_size}\0{stat.st_mtime_ns}\n"

@@ -14,7 +14,7 @@ from zsas_jax.report.journal import JOURNAL
 if TYPE_CHECKING:
     from zsas_jax.report.collector import Collector
 
-RUN_FILE = "run.json"
+RUN_FILE, SMALL_MAPS = "run.json", "small_maps.npy"  # by them data.folder knows results
 DETAILS_FILE = "report.json"
 SCORES_HEADER = ("path", "category", "label", "image_score", "verdict", "anomalous_area")
 FAILED_HEADER = ("path", "reason")
@@ -22,13 +22,11 @@ _FILES = (
     "metrics.json",
     "scores.csv",
     "failed.csv",
-    "small_maps.npy",
     JOURNAL,
     DETAILS_FILE,
     "report.html",
     "report.md",
     "report.csv",
-    RUN_FILE,
 )
 _FOLDERS = ("overlays", "maps", "masks", "strips")
 
@@ -60,11 +58,15 @@ def claim_directory(directory: pathlib.Path, config: dict[str, Any], *, keep: bo
         ConfigError: a directory that cannot be written.
     """
     try:
-        for name in () if keep else _FILES:
-            (directory / name).unlink(missing_ok=True)
-        for name in _FOLDERS:
-            if (directory / name).is_dir() and not keep:
-                shutil.rmtree(directory / name)
+        if not keep:
+            # In this order an interruption leaves no half of a run to be taken over, and nothing of
+            # unknown origin: `RUN_FILE` stays until it is replaced.
+            for name in _FILES:
+                (directory / name).unlink(missing_ok=True)
+            for name in _FOLDERS:
+                if (directory / name).is_dir():
+                    shutil.rmtree(directory / name)
+            (directory / SMALL_MAPS).unlink(missing_ok=True)
         for folder in (directory, *(directory / name for name in _FOLDERS)):
             pattern = ".*.part" if folder == directory else "**/.*.part"
             for part in folder.glob(pattern):
@@ -130,7 +132,8 @@ def _not_writable(directory: pathlib.Path, error: OSError) -> ConfigError:
 
 
 def _refuse_others(directory: pathlib.Path, config: dict[str, Any]) -> None:
-    present = [name for name in (*_FILES, *_FOLDERS) if (directory / name).exists()]
+    names = (*_FILES, *_FOLDERS, SMALL_MAPS, RUN_FILE)
+    present = [name for name in names if (directory / name).exists()]
     if not present:
         return
     try:

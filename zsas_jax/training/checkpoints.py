@@ -15,6 +15,7 @@ from zsas_jax.config import to_dict
 from zsas_jax.errors import CheckpointError, ConfigError
 from zsas_jax.files import atomic_path
 from zsas_jax.training.config import TrainConfig
+from zsas_jax.training.devices import wait_for_all
 
 KEPT = 2  # of the last checkpoints
 NO_SCORE = -1e30  # of a checkpoint that was not validated
@@ -37,8 +38,8 @@ class Checkpoints:
     """The last two checkpoints of a run and the best one, written in the background by Orbax.
 
     Each has the parameters, the optimizer's state and the moving average (`state`), the iterator
-    (`batches`), and the config, step and seed (`run`). A step's directory appears by renaming, so
-    that a half-written one is never seen.
+    (`batches`), and the config, step, seed and seconds (`run`). A step's directory appears by
+    renaming, so that a half-written one is never seen.
     """
 
     def __init__(self, output_dir: pathlib.Path):
@@ -77,24 +78,39 @@ class Checkpoints:
     @property
     def best(self) -> int | None:
         """Step of the complete checkpoint with the best validation."""
+        scores = self.scores
+        return max(scores, key=lambda step: scores[step]) if scores else None
+
+    @property
+    def scores(self) -> dict[int, float]:
+        """Step -> score of the complete checkpoints that were validated."""
         scores = {}
         for step in self._manager.all_steps():
             metrics = self._manager.metrics(step)
             if metrics and metrics["score"] > NO_SCORE:
                 scores[step] = metrics["score"]
-        return max(scores, key=lambda step: scores[step]) if scores else None
+        return scores
 
     def save(
-        self, step: int, state: Any, batches: Any, config: TrainConfig, score: float | None = None
+        self,
+        step: int,
+        state: Any,
+        batches: Any,
+        config: TrainConfig,
+        *,
+        score: float | None = None,
+        seconds: float = 0.0,
     ) -> None:
-        """Starts to write a checkpoint; one of the same step stays as it is.
+        """Starts to write a checkpoint, with the seconds that the run has taken.
+
+        One of the same step stays as it is.
 
         Raises:
             CheckpointError: this one, or the one before it, could not be written.
         """
         if self.latest == step:
             return
-        run = {"config": to_dict(config), "step": step, "seed": config.seed}
+        run = {"config": to_dict(config), "step": step, "seed": config.seed, "seconds": seconds}
         with self._guarded():
             self._manager.save(
                 step,
@@ -106,14 +122,30 @@ class Checkpoints:
                 metrics={"score": NO_SCORE if score is None else score},
             )
 
+    def set_score(self, step: int, score: float, *, writes: bool) -> None:
+        """Notes the validation of a complete checkpoint; every process calls it, one writes.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
+        with self._guarded():
+            if writes:
+                # Where Orbax keeps what `save` gave it as metrics.
+                with atomic_path(self._directory / str(step) / "metrics" / "metrics") as part:
+                    part.write_text(json.dumps({"score": score}))
+            wait_for_all("the score is written")
+            self._manager.reload()
+
     def wait(self) -> None:
         """Returns when everything is on disk."""
         with self._guarded():
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
 
-    def restore(self, step: int, state: Any, batches: Any = None) -> Any:
-        """The state of a step, laid out as `state` is; sets the iterator, where one is given.
+    def restore(self, step: int, state: Any, batches: Any = None) -> tuple[Any, float]:
+        """The state of a step, laid out as `state` is, and the seconds that the run had taken.
+
+        Sets the iterator, where one is given.
 
         Raises:
             CheckpointError: a damaged checkpoint, or one of other shapes.
@@ -121,7 +153,10 @@ class Checkpoints:
         # The leaves in order: independent of how NNX and optax nest them.
         leaves = jax.tree.leaves(state)
         abstract = [ocp.utils.to_shape_dtype_struct(leaf) for leaf in leaves]
-        items: dict[str, Any] = {"state": ocp.args.StandardRestore(abstract)}  # pyright: ignore
+        items: dict[str, Any] = {
+            "state": ocp.args.StandardRestore(abstract),  # pyright: ignore
+            "run": ocp.args.JsonRestore(),
+        }
         if batches is not None:
             items["batches"] = ocp.args.JsonRestore()
         try:
@@ -135,7 +170,8 @@ class Checkpoints:
             ) from error
         if batches is not None:
             batches.set_state(restored["batches"])
-        return jax.tree.unflatten(jax.tree.structure(state), restored["state"])
+        state = jax.tree.unflatten(jax.tree.structure(state), restored["state"])
+        return state, restored["run"].get("seconds", 0.0)  # Older checkpoints do not know.
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:

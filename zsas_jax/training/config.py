@@ -118,7 +118,8 @@ class OptimizerConfig:
     """Largest global norm of the gradient; 0 turns clipping off."""
     accumulation: int = 1
     """Parts into which a batch is cut, one after the other, where it does not fit in memory; the
-    gradient is their mean."""
+    gradient is their mean. Above 1 only where the loss is a mean over pictures: task "umci" with
+    umci_task.loss "focal_dice" and umci_task.dice_over "image"."""
     ema_decay: float = 0.0
     """Decay of a moving average of the parameters, which then is what is validated and saved; 0
     keeps none."""
@@ -174,7 +175,7 @@ class SamTaskConfig:
     prompts: int = 4
     """Targets (segments) per picture."""
     points: int = 8
-    """Point slots of a prompt: first clicks, then one correction per round."""
+    """Point slots of a prompt: first clicks, then one correction; at least 2."""
     single_click: float = 0.4
     """Share of targets with one click inside as their first prompt (half of SAM's, the others begin
     with a box). The others have up to half the slots inside and as many around them, as a rough
@@ -194,6 +195,10 @@ class SamTaskConfig:
 
     def __post_init__(self):
         _check_shares("sam_task", self, ("single_click", "box_shift", "box_exact", "defect_share"))
+        for name, least in (("prompts", 1), ("points", 2)):
+            if getattr(self, name) < least:
+                value = getattr(self, name)
+                raise ConfigError(f"sam_task.{name} is {value}: expected at least {least}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,12 +274,13 @@ class TrainConfig:
     pipeline: PipelineConfig = dataclasses.field(default_factory=PipelineConfig)
     """Pipeline settings that are saved with the trained network."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """What UMCI's training computes in, the frozen CLIP included; trained parameters, the
-    optimizer, scores and losses stay float32."""
+    """What task "umci" computes in, the frozen CLIP included; trained parameters, the optimizer,
+    scores and losses stay float32. The other tasks compute in float32."""
     shard_frozen: bool = False
     """Whether frozen weights are split over the devices instead of copied to each."""
     keep: Literal["last", "best"] = "last"
-    """Which parameters the run saves at its end: the last, or those of the best validation."""
+    """Which parameters the run saves at its end: the last, or those of the best validation, which
+    is of held-out photos (`auxiliary`)."""
     seed: int = 0
     log_every: int = 20
     """Steps between lines of log.csv."""
@@ -289,8 +295,44 @@ class TrainConfig:
         for name in ("batch_size", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 1")
-        if self.batch_size % self.optimizer.accumulation:
+        self._check_accumulation()
+        self._check_unread()
+
+    def _check_accumulation(self) -> None:
+        parts, cause = self.optimizer.accumulation, ""
+        if self.task != "umci":
+            cause = f"task {self.task!r}"
+        elif self.umci_task.loss == "balanced":
+            cause = "umci_task.loss 'balanced'"
+        elif self.umci_task.dice_over == "batch":
+            cause = "umci_task.dice_over 'batch'"
+        if parts > 1 and cause:
             raise ConfigError(
-                f"batch_size is {self.batch_size}: expected a multiple of the "
-                f"{self.optimizer.accumulation} parts of optimizer.accumulation"
+                f"optimizer.accumulation is {parts}, but with {cause} the loss of a batch is not "
+                "the mean of its parts' losses: expected 1"
+            )
+        if self.batch_size % parts:
+            raise ConfigError(
+                f"batch_size is {self.batch_size}: expected a multiple of the {parts} parts of "
+                "optimizer.accumulation"
+            )
+
+    def _check_unread(self) -> None:
+        """Refuses settings that this run would pass over."""
+        photos = self.task == "umci" and self.auxiliary.name
+        for field in () if photos else dataclasses.fields(AuxiliaryConfig):
+            if (value := getattr(self.auxiliary, field.name)) != field.default:
+                why = "auxiliary.name is empty: expected a data set's name"
+                if self.task != "umci":
+                    why = f"task {self.task!r} trains on the generator's pictures: expected none"
+                raise ConfigError(f"auxiliary.{field.name} is {value!r}, but {why}")
+        if self.keep == "best" and not (photos and self.auxiliary.held_out):
+            raise ConfigError(
+                "keep is 'best', but this run validates nothing: expected 'last', or task 'umci' "
+                "with auxiliary.name and an auxiliary.held_out above 0"
+            )
+        if self.precision != "float32" and self.task != "umci":
+            raise ConfigError(
+                f"precision is {self.precision!r} with task {self.task!r}, which computes in "
+                "float32: expected 'float32'"
             )

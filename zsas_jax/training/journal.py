@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from zsas_jax.errors import ConfigError
+from zsas_jax.files import atomic_path
 
 
 class Journal:
@@ -18,12 +19,20 @@ class Journal:
 
     log.csv has a row for every logged step, validation.csv one for every validated epoch,
     tensorboard/ both and the sample maps, summary.json the end. Rows after `first`, from which a
-    run goes on, are dropped: they will be written again.
+    run goes on, are dropped: they will be written again. `seconds` is what it took up to there.
+
+    Attributes:
+        row: what was last measured for log.csv; empty before that.
+        paused: seconds since then that were no training.
     """
 
-    def __init__(self, output_dir: pathlib.Path, first: int, *, writes: bool = True):
+    def __init__(
+        self, output_dir: pathlib.Path, first: int, *, seconds: float = 0.0, writes: bool = True
+    ):
         self._writes, self._directory = writes, output_dir
-        self._first, self._started, self._last = first, time.monotonic(), time.monotonic()
+        self._first, self._last = first, time.monotonic()
+        self._started = self._last - seconds
+        self.row: dict[str, float] = {}
         self.paused = 0.0
 
     def __enter__(self) -> "Journal":
@@ -39,6 +48,8 @@ class Journal:
             )
         except OSError as error:
             raise ConfigError(f"{self._directory} cannot be written: {error.strerror}") from error
+        values = self._steps.last.items()
+        self.row = {name: float(value) for name, value in values if name != "step"}
         return self
 
     def __exit__(self, *_) -> None:
@@ -47,17 +58,21 @@ class Journal:
             self._epochs.close()
             self._board.close()
 
-    def scalars(self, step: int, scalars: Mapping[str, float], images: int) -> dict[str, float]:
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken, the parts before `first` included."""
+        return time.monotonic() - self._started
+
+    def scalars(self, step: int, scalars: Mapping[str, float], images: int) -> None:
         """Notes what was measured at a step, and images per second since the note before."""
         now = time.monotonic()
         seconds = max(now - self._last - self.paused, 1e-9)
         self._last, self.paused = now, 0.0
-        row = {**scalars, "images_per_second": images / seconds}
+        self.row = {**scalars, "images_per_second": images / seconds}
         if self._writes:
-            self._steps.write({"step": step, **row})
-            for name, value in row.items():
+            self._steps.write({"step": step, **self.row})
+            for name, value in self.row.items():
                 self._board.add_scalar(f"train/{name}", value, step)
-        return row
 
     def validation(
         self,
@@ -90,11 +105,11 @@ class Journal:
         return None
 
     def summary(self, facts: Mapping[str, Any]) -> None:
-        """Writes summary.json."""
+        """Writes summary.json: the facts and what was last measured."""
         if self._writes:
-            seconds = time.monotonic() - self._started
-            text = json.dumps({**facts, "seconds": round(seconds, 1)}, indent=1)
-            (self._directory / "summary.json").write_text(text + "\n")
+            content = {**facts, **self.row, "seconds": round(self.seconds, 1)}
+            with atomic_path(self._directory / "summary.json") as part:
+                part.write_text(json.dumps(content, indent=1) + "\n")
 
 
 class _Table:
@@ -110,6 +125,7 @@ class _Table:
         part = path.with_suffix(".csv.part")
         self._file = part.open("w", newline="")
         self._writer: csv.DictWriter | None = None
+        self.last = rows[-1] if rows else {}
         for row in rows:
             self._row(row)
         self._file.flush()
@@ -134,14 +150,23 @@ def progress_bar(first: int, total: int, *, shown: bool) -> tqdm:
     return tqdm(range(first, total), initial=first, total=total, unit="step", disable=not shown)
 
 
+def is_finished(output_dir: pathlib.Path, steps: int) -> bool:
+    """Whether a run of so many steps has come to its end, with its result and its summary."""
+    file = output_dir / "summary.json"
+    if not file.exists() or not (output_dir / "model").is_dir():
+        return False
+    return json.loads(file.read_text())["steps"] == steps
+
+
 def summary_lines(output_dir: pathlib.Path) -> list[str]:
     """The final summary of a run, for people."""
     facts = json.loads((output_dir / "summary.json").read_text())
     lines = [
         f"{facts['steps']} steps of {facts['batch_size']} pictures in {facts['seconds']:.0f} s on "
-        f"{facts['devices']} device{'s' if facts['devices'] > 1 else ''}: "
-        f"loss {facts['loss']:.4f}, {facts['images_per_second']:.1f} images/s"
+        f"{facts['devices']} device{'s' if facts['devices'] > 1 else ''}"
     ]
+    if "loss" in facts:  # A run that was stopped before its first logged step has measured none.
+        lines[0] += f": loss {facts['loss']:.4f}, {facts['images_per_second']:.1f} images/s"
     if best := facts.get("best"):
         numbers = ", ".join(
             f"{name} {value:.4f}" for name, value in best["scalars"].items() if value is not None

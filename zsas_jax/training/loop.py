@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import math
 import pathlib
 import signal
 import time
@@ -19,7 +18,7 @@ from zsas_jax.errors import ZsasError
 from zsas_jax.training.checkpoints import Checkpoints, check_directory, claim_directory
 from zsas_jax.training.config import TrainConfig
 from zsas_jax.training.devices import Devices, any_process, wait_for_all
-from zsas_jax.training.journal import Journal, progress_bar
+from zsas_jax.training.journal import Journal, is_finished, progress_bar
 from zsas_jax.training.optimizers import make_optimizer
 from zsas_jax.weights.checkpoint import Bundle, save
 
@@ -49,8 +48,8 @@ class Task(NamedTuple):
     Attributes:
         params: the trained parameters, the only thing the optimizer sees.
         frozen: arrays that the loss reads and nothing changes.
-        loss: (params, frozen, batch, key) -> (scalar, scalars to log); both are means over the
-            batch, so that parts of it can be averaged.
+        loss: (params, frozen, batch, key) -> (scalar, scalars to log) of the whole batch; a mean
+            over pictures where `optimizer.accumulation` is above 1, which TrainConfig sees to.
         dataset: this process's rows of batches of NumPy arrays, endless and in an order that the
             seed fixes.
         export: trained parameters -> what the run saves.
@@ -80,9 +79,10 @@ def train(
     """Trains to the end and saves the result as `<output_dir>/model`, which it returns.
 
     Writes config.json, the files of `Journal` and resumable checkpoints. SIGTERM and Ctrl-C save a
-    checkpoint and end the run early (None is returned); `resume` goes on from the last checkpoint,
-    with the same batches as if the run had never stopped. Every process of a run on several hosts
-    calls this; the first one writes, to a directory that all of them can read.
+    checkpoint and end the run early (None is returned); after the last step they end the program.
+    `resume` goes on from the last checkpoint, with the same batches and validations as if the run
+    had never stopped; a run that has come to its end stays as it is. Every process of a run on
+    several hosts calls this; the first one writes, to a directory that all of them can read.
 
     Raises:
         CheckpointError: the directory holds another run, or nothing to resume, or is full.
@@ -105,15 +105,26 @@ def train(
     step_fn = _make_step(config, optimizer, task.loss, devices)
     with Checkpoints(output_dir) as checkpoints:
         batches = iter(task.dataset)
-        first = 0
+        first, seconds = 0, 0.0
         if resume and checkpoints.latest is not None:
             first = checkpoints.latest
-            state = checkpoints.restore(first, state, batches)
-        journal = Journal(output_dir, first, writes=devices.writes)
+            total = max(total, first)  # What is done is not undone.
+            if first == total and is_finished(output_dir, total):
+                return output_dir / "model"
+            state, seconds = checkpoints.restore(first, state, batches)
+
+        def is_validated(step: int) -> bool:
+            ends_epoch = step % max(task.steps_per_epoch, 1) == 0
+            return task.validate is not None and (ends_epoch or step == total)
+
+        journal = Journal(output_dir, first, seconds=seconds, writes=devices.writes)
         health = devices.copy(np.int32(0))
         with _StopSignal() as stop, journal:
-            watch = _Watch(config, checkpoints)
-            row, seen = {"loss": math.nan, "images_per_second": math.nan}, first
+            if first and is_validated(first) and first not in checkpoints.scores:
+                # A stop at the end of an epoch does not wait for its validation.
+                score = _validate(task, state, frozen, devices, journal, first)
+                checkpoints.set_score(first, score, writes=devices.writes)
+            watch, seen = _Watch(config, checkpoints), first
             progress = progress_bar(first, total, shown=devices.writes)
             for done in (step + 1 for step in progress):
                 batch = devices.place_batch(next(batches))
@@ -121,37 +132,48 @@ def train(
                 noted = done % config.log_every == 0 or done == total
                 asked = stop.asked
                 stopping = any_process(asked) if noted or jax.process_count() == 1 else False
-                epoch, rest = divmod(done, max(task.steps_per_epoch, 1))
-                validated = task.validate is not None and (rest == 0 or done == total)
+                validated = is_validated(done)
                 due = done % config.checkpoint_every == 0 or done == total or stopping or validated
                 if due or noted:
                     watch.check(int(health), done, scalars, batch)
                 if noted:
                     values = {name: float(value) for name, value in scalars.items()}
-                    row = journal.scalars(done, values, config.batch_size * (done - seen))
-                    seen = done
+                    journal.scalars(done, values, config.batch_size * (done - seen))
+                    seen, row = done, journal.row
                     shown = f"loss {row['loss']:.4f}, {row['images_per_second']:.1f} images/s"
                     progress.set_postfix_str(shown)
                 score = None
-                if validated and task.validate is not None and not stopping:
-                    started = time.monotonic()
-                    found = task.validate(_kept(state), frozen, devices)
-                    journal.validation(done, epoch, found.scalars, found.pictures)
-                    journal.paused += time.monotonic() - started
-                    score = found.score
-                    logger.info("epoch %d: %s", epoch, _in_words(found.scalars))
+                if validated and not stopping:
+                    score = _validate(task, state, frozen, devices, journal, done)
                 if due:
-                    checkpoints.save(done, state, batches, config, score)
+                    seconds = journal.seconds
+                    checkpoints.save(done, state, batches, config, score=score, seconds=seconds)
                 if stopping:
                     checkpoints.wait()
                     return None
             checkpoints.wait()
-            result = _finish(config, task, state, checkpoints, output_dir, devices)
-            best = checkpoints.best
-            facts = {"steps": total, "batch_size": config.batch_size, "devices": devices.count}
-            best_facts = best and {"step": best, "scalars": journal.epoch_at(best)}
-            journal.summary({**facts, **row, "best": best_facts})
+            if any_process(stop.asked):
+                return None
+        # Tuning can take long, and all steps are on disk: from here on a signal ends the program.
+        result = _finish(config, task, state, checkpoints, output_dir, devices)
+        best = checkpoints.best
+        facts = {"steps": total, "batch_size": config.batch_size, "devices": devices.count}
+        best_facts = best and {"step": best, "scalars": journal.epoch_at(best)}
+        journal.summary({**facts, "best": best_facts})
     return result
+
+
+def _validate(
+    task: Task, state: Any, frozen: Any, devices: Devices, journal: Journal, step: int
+) -> float:
+    """Measures the parameters after a step, notes what was found and returns the score."""
+    assert task.validate is not None
+    started, epoch = time.monotonic(), step // max(task.steps_per_epoch, 1)
+    found = task.validate(_kept(state), frozen, devices)
+    journal.validation(step, epoch, found.scalars, found.pictures)
+    journal.paused += time.monotonic() - started
+    logger.info("epoch %d: %s", epoch, _in_words(found.scalars))
+    return found.score
 
 
 def _first_state(
@@ -274,7 +296,7 @@ def _finish(
 ) -> pathlib.Path:
     """Saves the parameters that the config wants kept."""
     if config.keep == "best" and (best := checkpoints.best) is not None:
-        state = checkpoints.restore(best, state)
+        state, _ = checkpoints.restore(best, state)
     result = output_dir / "model"
     if devices.writes:
         bundle = task.export(jax.tree.map(jnp.asarray, jax.device_get(_kept(state))))

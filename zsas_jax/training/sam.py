@@ -26,8 +26,8 @@ def sam_sample(
 
     Returns:
         image uint8 [S, S, 3]; targets uint8 [R, S, S]; points float32 [R, N, 2] (x, y) in pixels;
-        labels int32 [R, N]; point_valid bool [R, N]; boxes float32 [R, 4]; weight float32 [R], 0
-        where the picture has fewer targets than R.
+        labels int32 [R, N]; point_valid bool [R, N]; boxes float32 [R, 4] (x0, y0, x1, y1), the
+        first and the last pixel; weight float32 [R], 0 where the picture has fewer targets than R.
     """
     segments = view["segments"].astype(np.int32)
     defect = view["mask"] > 0.5
@@ -153,11 +153,12 @@ def _choose_targets(
 
 def _noisy_box(target: np.ndarray, rng: np.random.Generator, config: SamTaskConfig) -> np.ndarray:
     rows, columns = np.flatnonzero(target.any(1)), np.flatnonzero(target.any(0))
-    box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
-    sides = np.tile(box[2:] - box[:2], 2)
+    # The first and the last pixel inside, as the pipeline's boxes; SAM adds half a pixel itself.
+    box = np.array([columns[0], rows[0], columns[-1], rows[-1]], np.float32)
+    sides = np.tile(box[2:] - box[:2] + 1, 2)
     limit = config.box_shift * target.shape[0] * (rng.random() >= config.box_exact)
     shift = np.clip(rng.normal(0, config.box_noise, 4) * sides, -limit, limit)
-    return np.clip(box + shift, 0, target.shape[0]).astype(np.float32)
+    return np.clip(box + shift, 0, target.shape[0] - 1).astype(np.float32)
 
 
 def _first_clicks(

@@ -24,12 +24,14 @@ Network = TypeVar("Network", bound=nnx.Module)
 def start(config: TrainConfig) -> Bundle:
     """The networks of all checkpoints of `init`, and the sizes of these and of the fresh ones.
 
+    Parameters are float32, however they are stored: bfloat16 loses an optimizer's small steps.
+
     Raises:
         ConfigError: sizes in the config that are not those of `init`.
     """
     model, tokenizer, parts = Model(Config(), rngs=nnx.Rngs(0)), None, {}
     for directory in config.init:
-        bundle = load(pathlib.Path(directory))
+        bundle = load(pathlib.Path(directory), dtype=jnp.float32)
         tokenizer = bundle.tokenizer or tokenizer
         for name in ("clip", "sam", "umci"):
             if getattr(bundle.model, name) is not None:

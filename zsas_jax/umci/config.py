@@ -32,8 +32,3 @@ class UmciConfig:
             values = getattr(self, name)
             if not values or min(values) < 1:
                 raise ConfigError(f"umci.{name} is {values}: expected one or more positive numbers")
-
-    @property
-    def num_stages(self) -> int:
-        """Number of CLIP stages n, each with a module of its own (the paper uses 4)."""
-        return len(self.layers)

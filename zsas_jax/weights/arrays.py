@@ -72,7 +72,20 @@ def save_arrays(directory: pathlib.Path, arrays: Any) -> None:
 
 def array_targets(state: nnx.State, dtype: Any, place: Any) -> nnx.State:
     """The state with a `Target` for every array."""
-    return jax.tree.map(lambda leaf: Target(leaf.shape, dtype, place(leaf.shape)), state)
+
+    def target(leaf: jax.ShapeDtypeStruct) -> Target:
+        stored = None if dtype is None else parameter_dtype(leaf.shape, dtype)
+        return Target(leaf.shape, stored, place(leaf.shape))
+
+    return jax.tree.map(target, state)
+
+
+def parameter_dtype(shape: tuple[int, ...], dtype: jax.typing.DTypeLike) -> jnp.dtype:
+    """The dtype of a parameter in a model of `dtype`: scalars have at least float32.
+
+    CLIP's logit scale, ln 100, would be 1.1 % off in bfloat16 after its exponential.
+    """
+    return jnp.dtype(dtype) if shape else jnp.promote_types(dtype, jnp.float32)
 
 
 def stored_arrays(params: pathlib.Path) -> dict[str, tensorstore.TensorStore]:

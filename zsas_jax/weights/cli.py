@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         kind = COMMANDS[name]
         about = (kind.__doc__ or "") + ("" if name != "convert" else "\n\n" + ABOUT)
         none: Any = tyro.MISSING_NONPROP  # the fields' own defaults
-        args = parse_arguments(kind, rest, none, f"-m zsas_jax.weights {name}", about)
+        args = parse_arguments(kind, rest, none, f"python -m zsas_jax.weights {name}", about)
         for line in _run(args):
             print(line)
     return outcome.code

@@ -187,6 +187,8 @@ def _download(name: str, model: HubModel, directory: pathlib.Path) -> tuple[str,
         ) from error
     try:
         wanted = [model.weights, model.config]
+        if model.config == "config.json":
+            wanted.append("preprocessor_config.json")
         if model.network == "clip":
             wanted += TOKENIZER_FILES
         info = huggingface_hub.HfApi().model_info(

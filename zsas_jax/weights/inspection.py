@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from zsas_jax.errors import CheckpointError
+from zsas_jax.thresholds import FILE as THRESHOLDS
 from zsas_jax.weights.arrays import stored_arrays
 from zsas_jax.weights.checkpoint import (
     NETWORKS,
@@ -120,17 +121,22 @@ def _describe_provenance(directory: pathlib.Path) -> Iterator[str]:
     if not file.is_file():
         return
     provenance: Mapping[str, Any] = read_json(file)
-    yield f"converted as {provenance['dtype']} by {provenance['converter']}"
-    for network, source in provenance["sources"].items():
-        yield f"{network} from {source}"
+    if "trained_on" in provenance:
+        names = ", ".join(provenance["trained_on"])
+        yield f"trained by train.py, last its {provenance['task']}, on {names}"
+    if "sources" in provenance:
+        yield f"converted as {provenance['dtype']} by {provenance['converter']}"
+        for network, source in provenance["sources"].items():
+            yield f"{network} from {source}"
 
 
 def _files(directory: pathlib.Path) -> list[str]:
-    """Names of what a manifest lists: every file but documents and the manifest."""
+    """Names of what a manifest lists: all but documents, calibrated thresholds and itself."""
+    others = ("manifest.json", THRESHOLDS)
     return [
         file.relative_to(directory).as_posix()
         for file in sorted(directory.rglob("*"))
-        if file.is_file() and file.name != "manifest.json" and file.suffix != ".md"
+        if file.is_file() and file.name not in others and file.suffix != ".md"
     ]
 
 

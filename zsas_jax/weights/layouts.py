@@ -28,7 +28,9 @@ from zsas_jax.model import OneKey
 from zsas_jax.sam import convert as sam_names
 from zsas_jax.sam.config import SamConfig
 from zsas_jax.sam.model import Sam
+from zsas_jax.weights.arrays import parameter_dtype
 from zsas_jax.weights.conversion import Rule, Track, convert, count_problems, silent
+from zsas_jax.weights.described import described_activation, described_heads, described_pixels
 from zsas_jax.weights.sources import PREFERENCE, Folder, Weights, describe_names
 
 NetworkConfig = ClipConfig | SamConfig
@@ -161,9 +163,14 @@ def _abstract(kind: Callable, config: NetworkConfig) -> Any:
 
 
 def with_param_dtype(network: Any, dtype: Any) -> Any:
-    """An abstract network whose parameters have `dtype`; buffers keep theirs."""
+    """An abstract network whose parameters have `dtype`, scalars at least float32; buffers keep
+    theirs.
+    """
     graph, parameters, others = nnx.split(network, nnx.Param, ...)
-    parameters = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), parameters)
+    parameters = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, parameter_dtype(leaf.shape, dtype)),
+        parameters,
+    )
     return nnx.merge(graph, parameters, others)
 
 
@@ -185,7 +192,13 @@ def _layout(weights: Weights) -> Layout:
 def _config(
     weights: Weights, layout: Layout, folder: Folder, activation: str | None
 ) -> NetworkConfig:
-    """From config.json where there is one for this layout, else from the shapes."""
+    """From config.json where there is one for this layout, else from the shapes.
+
+    Mean and std of the pixels are those that a file beside the weights states.
+    """
+    if weights.container == "TorchScript archive":
+        folder = Folder(folder.path)  # OpenAI's: config files beside it are another model's
+    told: dict[str, Any] = dict(described_pixels(folder, layout.network, layout.name))
     if layout.name == "transformers" and folder.transformers is not None:
         kind = folder.transformers.get("model_type", layout.network)
         if kind != layout.network:
@@ -198,18 +211,16 @@ def _config(
             config = reader.from_transformers_config(folder.transformers)
         except (ConfigError, TypeError, KeyError, ZeroDivisionError) as error:
             raise WeightConversionError(f"{folder.path / 'config.json'}: {error}") from error
-        if activation is None or not isinstance(config, ClipConfig):
-            return config
-        return dataclasses.replace(config, activation=activation)
-    config = _config_from_shapes(weights, layout)
-    if not isinstance(config, ClipConfig):
-        return config
-    return dataclasses.replace(
-        config, activation=activation or _activation(weights, folder, config)
-    )
+        if activation is not None and isinstance(config, ClipConfig):
+            told["activation"] = activation
+        return dataclasses.replace(config, **told)
+    config = _config_from_shapes(weights, layout, folder)
+    if isinstance(config, ClipConfig):
+        told["activation"] = activation or _activation(weights, folder, config)
+    return dataclasses.replace(config, **told)
 
 
-def _config_from_shapes(weights: Weights, layout: Layout) -> NetworkConfig:
+def _config_from_shapes(weights: Weights, layout: Layout, folder: Folder) -> NetworkConfig:
     shapes = weights.shapes
     config, reason = None, ""
     try:
@@ -227,7 +238,7 @@ def _config_from_shapes(weights: Weights, layout: Layout) -> NetworkConfig:
     except (ValueError, TypeError, ZeroDivisionError, IndexError):
         reason = "their ranks are not those of the published layout"
     if config is not None and not _problems(weights, layout, config):
-        return config
+        return _with_heads(weights, folder, config) if isinstance(config, ClipConfig) else config
     # Something is damaged. The nearest published size makes the better error message.
     presets = PRESETS.values() if layout.network == "clip" else SAM_PRESETS
     counted = {preset: _problems(weights, layout, preset) for preset in presets}
@@ -241,11 +252,21 @@ def _config_from_shapes(weights: Weights, layout: Layout) -> NetworkConfig:
     return nearest
 
 
+def _with_heads(weights: Weights, folder: Folder, sizes: ClipConfig) -> ClipConfig:
+    try:
+        return clip_names.with_heads(sizes, described_heads(folder, sizes))
+    except ConfigError as error:
+        raise WeightConversionError(
+            f"{weights.files[0]}: {error}; put the model's open_clip_config.json or, for weights "
+            "of transformers, its config.json beside it"
+        ) from error
+
+
 def _activation(weights: Weights, folder: Folder, config: ClipConfig) -> str:
     """Shapes do not tell it, and the wrong one only makes results worse: it is never guessed."""
     if weights.container == "TorchScript archive":
         return "quick_gelu"  # OpenAI's
-    described = _described_activation(folder)
+    described = described_activation(folder)
     if described:
         return described
     sizes_stored = {"input_resolution", "context_length", "vocab_size"} & weights.tensors.keys()
@@ -261,16 +282,6 @@ def _activation(weights: Weights, folder: Folder, config: ClipConfig) -> str:
     )
 
 
-def _described_activation(folder: Folder) -> str | None:
-    if folder.open_clip is not None:
-        model = folder.open_clip.get("model_cfg", folder.open_clip)
-        return "quick_gelu" if model.get("quick_gelu") else "gelu"
-    if folder.transformers is not None and folder.transformers.get("model_type") == "clip":
-        vision = folder.transformers.get("vision_config") or {}
-        return vision.get("hidden_act", "quick_gelu")
-    return None
-
-
 def _problems(weights: Weights, layout: Layout, config: NetworkConfig) -> int:
     target = abstract_network(config)
     return count_problems(target, weights.tensors, layout.rules(config), layout.ignored)
@@ -284,5 +295,12 @@ def _sizes(source: Source) -> NetworkConfig:
     """What must agree between two files of one directory: all but what only a config tells."""
     config = source.config
     if isinstance(config, ClipConfig):
-        return dataclasses.replace(config, text_pooling="argmax", end_token_id=0, activation="gelu")
+        return dataclasses.replace(
+            config,
+            text_pooling="argmax",
+            end_token_id=0,
+            activation="gelu",
+            pixel_mean=ClipConfig.pixel_mean,
+            pixel_std=ClipConfig.pixel_std,
+        )
     return config

@@ -51,11 +51,12 @@ class Weights:
 
 @dataclasses.dataclass(frozen=True)
 class Folder:
-    """What lies beside weights: transformers' config.json and open_clip's, None where absent."""
+    """The config files beside weights, transformers' two and open_clip's; None where absent."""
 
     path: pathlib.Path
     transformers: dict[str, Any] | None = None
     open_clip: dict[str, Any] | None = None
+    preprocessor: dict[str, Any] | None = None
 
 
 def open_weights(path: pathlib.Path) -> list[Weights]:
@@ -81,7 +82,12 @@ def read_folder(path: pathlib.Path) -> Folder:
     config = _read_json(directory / "config.json")
     if config is not None and "model_type" not in config and "vision_config" not in config:
         config = None  # of some other program
-    return Folder(directory, config, _read_json(directory / "open_clip_config.json"))
+    return Folder(
+        directory,
+        config,
+        _read_json(directory / "open_clip_config.json"),
+        _read_json(directory / "preprocessor_config.json"),
+    )
 
 
 def _open_file(file: pathlib.Path) -> Weights:

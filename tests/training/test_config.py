@@ -1,0 +1,85 @@
+"""Settings of a training run that can only be mistakes are one sentence."""
+
+import pytest
+
+from zsas_jax.errors import ConfigError
+from zsas_jax.training.config import (
+    AuxiliaryConfig,
+    OptimizerConfig,
+    SamTaskConfig,
+    TrainConfig,
+    UmciTaskConfig,
+)
+
+PARTS = OptimizerConfig(accumulation=2)
+PHOTOS = AuxiliaryConfig(name="mvtec", data_dir="mvtec_anomaly_detection")
+
+
+@pytest.mark.parametrize("task", ["clip", "sam", "umci"])
+def test_defaults_are_valid_for_every_task(task):
+    TrainConfig(task, steps=1)
+
+
+@pytest.mark.parametrize(
+    ("task", "umci_task", "cause"),
+    [
+        ("clip", UmciTaskConfig(), "task 'clip'"),
+        ("sam", UmciTaskConfig(), "task 'sam'"),
+        ("umci", UmciTaskConfig(loss="balanced"), "umci_task.loss 'balanced'"),
+        ("umci", UmciTaskConfig(dice_over="batch"), "umci_task.dice_over 'batch'"),
+    ],
+)
+def test_batches_are_cut_only_where_the_loss_is_a_mean_over_pictures(task, umci_task, cause):
+    message = f"optimizer.accumulation is 2, but with {cause} the loss .*: expected 1"
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig(task, steps=1, optimizer=PARTS, umci_task=umci_task)
+    TrainConfig("umci", steps=1, optimizer=PARTS)
+
+
+@pytest.mark.parametrize(
+    ("task", "changes", "message"),
+    [
+        (
+            "umci",
+            {"auxiliary": AuxiliaryConfig(data_dir="VisA")},
+            "auxiliary.data_dir is 'VisA', but auxiliary.name is empty: expected a data set's name",
+        ),
+        (
+            "clip",
+            {"auxiliary": AuxiliaryConfig(categories=("bottle",))},
+            r"auxiliary.categories is \('bottle',\), but task 'clip' trains on the generator's",
+        ),
+        (
+            "sam",
+            {"auxiliary": PHOTOS},
+            "auxiliary.name is 'mvtec', but task 'sam' trains on the generator's pictures",
+        ),
+        ("umci", {"keep": "best"}, "keep is 'best', but this run validates nothing"),
+        ("clip", {"keep": "best"}, "keep is 'best', but this run validates nothing"),
+        (
+            "umci",
+            {"keep": "best", "auxiliary": AuxiliaryConfig(name="mvtec", held_out=0.0)},
+            "validates nothing: expected 'last', .* an auxiliary.held_out above 0",
+        ),
+        (
+            "clip",
+            {"precision": "bfloat16"},
+            "precision is 'bfloat16' with task 'clip', .* expected 'float32'",
+        ),
+        ("sam", {"precision": "bfloat16"}, "precision is 'bfloat16' with task 'sam'"),
+    ],
+)
+def test_settings_that_the_run_would_not_read_are_refused(task, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig(task, steps=1, **changes)
+
+
+def test_photos_may_be_validated_and_umci_may_compute_in_bfloat16():
+    TrainConfig("umci", steps=1, auxiliary=PHOTOS, keep="best", precision="bfloat16")
+
+
+@pytest.mark.parametrize(("name", "least"), [("points", 2), ("prompts", 1)])
+def test_sam_needs_a_click_its_correction_and_a_target(name, least):
+    with pytest.raises(ConfigError, match=f"sam_task.{name} is {least - 1}: expected at least"):
+        SamTaskConfig(**{name: least - 1})
+    SamTaskConfig(**{name: least})
