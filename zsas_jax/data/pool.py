@@ -7,13 +7,14 @@ import json
 import multiprocessing
 import os
 import pathlib
-import shutil
 from typing import Any
 
+import filelock
 import numpy as np
 from tqdm import tqdm
 
 from zsas_jax.data.synthetic import TrainingSource
+from zsas_jax.errors import DatasetError
 
 # Raised when a change of the generator makes old pools stale.
 GENERATOR_VERSION = 9
@@ -50,51 +51,92 @@ class Pool:
 def open_pool(
     cache_dir: str | os.PathLike[str], *, pictures: int, size: int, seed: int, workers: int = 1
 ) -> Pool:
-    """Opens the pool of these settings, rendering it first where it is not there yet."""
+    """Opens the pool of these settings, rendering first what of it is not there yet.
+
+    Several processes may ask for the same pool: one renders, the others wait.
+
+    Raises:
+        DatasetError: no room on the disk.
+    """
     settings = json.dumps([GENERATOR_VERSION, pictures, size, seed])
     name = hashlib.sha256(settings.encode()).hexdigest()[:12]
     directory = pathlib.Path(cache_dir) / f"synthetic-{name}"
     if not directory.is_dir():
-        _render(directory, pictures=pictures, size=size, seed=seed, workers=workers)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(directory.with_suffix(".lock")):
+            if not directory.is_dir():
+                _render(directory, pictures=pictures, size=size, seed=seed, workers=workers)
     return Pool(directory)
 
 
 def _render(directory: pathlib.Path, *, pictures: int, size: int, seed: int, workers: int) -> None:
-    part = directory.with_name(directory.name + f".part{os.getpid()}")
-    part.mkdir(parents=True)
+    """Renders chunk by chunk into a directory beside; one that was interrupted goes on."""
+    part = directory.with_suffix(".part")
+    part.mkdir(exist_ok=True)
+    rendered = part / "rendered.jsonl"  # a line of labels for every chunk that is there
+    chunks = _whole_lines(rendered)
     shapes = {"images": (size, size, 3), "masks": (size, size), "segments": (size, size)}
-    arrays = {
-        name: np.lib.format.open_memmap(
-            part / f"{name}.npy", mode="w+", dtype=np.uint8, shape=(pictures, *shape)
-        )
+    arrays = [
+        _open_array(part / f"{name}.npy", (pictures, *shape), new=not chunks)
         for name, shape in shapes.items()
-    }
-    labels: list[tuple[str, str]] = []
+    ]
     starts = range(0, pictures, _CHUNK)
+    jobs = [(seed, pictures, size, start, min(start + _CHUNK, pictures)) for start in starts]
     # Spawned, not forked: the parent may already run JAX's threads.
     context = multiprocessing.get_context("spawn")
     with (
         _single_threaded_blas(),
         concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as executor,
+        rendered.open("a") as lines,
     ):
-        jobs = executor.map(
-            _render_chunk,
-            [(seed, pictures, size, start, min(start + _CHUNK, pictures)) for start in starts],
+        left = jobs[len(chunks) :]
+        progress = tqdm(
+            zip(left, executor.map(_render_chunk, left), strict=True),
+            desc="rendering",
+            unit="chunk",
+            initial=len(chunks),
+            total=len(jobs),
         )
-        for start, chunk in tqdm(
-            zip(starts, jobs, strict=True), total=len(starts), desc="rendering", unit="chunk"
-        ):
-            stop = start + len(chunk[3])
-            for array, values in zip(arrays.values(), chunk[:3], strict=True):
-                array[start:stop] = values
-            labels += chunk[3]
-    for array in arrays.values():
-        array.flush()
-    (part / "labels.json").write_text(json.dumps(labels))
+        try:
+            for (*_, start, stop), (*values, labels) in progress:
+                for array, value in zip(arrays, values, strict=True):
+                    array[start:stop] = value
+                    array.flush()
+                lines.write(json.dumps(labels) + "\n")
+                lines.flush()
+                chunks.append(labels)
+        except BaseException:
+            executor.shutdown(cancel_futures=True)
+            raise
+    (part / "labels.json").write_text(json.dumps([label for labels in chunks for label in labels]))
+    rendered.unlink()
+    part.rename(directory)
+
+
+def _whole_lines(path: pathlib.Path) -> list[Any]:
+    """The lines of a file of JSON lines; a last one that was not finished is cut off."""
+    if not path.is_file():
+        return []
+    whole = path.read_text().splitlines(keepends=True)
+    if whole and not whole[-1].endswith("\n"):
+        path.write_text("".join(whole[:-1]))
+        del whole[-1]
+    return [json.loads(line) for line in whole]
+
+
+def _open_array(path: pathlib.Path, shape: tuple[int, ...], *, new: bool) -> np.ndarray:
+    """A mapped array with room on the disk: without, writing to the map would end the process."""
+    array = np.lib.format.open_memmap(path, "w+" if new else "r+", np.uint8, shape)
     try:
-        part.rename(directory)
-    except OSError:  # Another process rendered the same pool meanwhile.
-        shutil.rmtree(part)
+        with path.open("r+b") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        raise DatasetError(
+            f"{path} cannot be rendered ({error.strerror}): expected {array.nbytes / 1e9:.1f} GB "
+            f"of room for {shape[0]} pictures"
+        ) from error
+    return array
 
 
 @contextlib.contextmanager
