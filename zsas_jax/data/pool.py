@@ -124,7 +124,7 @@ def _whole_lines(path: pathlib.Path) -> list[Any]:
     return [json.loads(line) for line in whole]
 
 
-def _open_array(path: pathlib.Path, shape: tuple[int, ...], *, new: bool) -> np.ndarray:
+def _open_array(path: pathlib.Path, shape: tuple[int, ...], *, new: bool) -> np.memmap:
     """A mapped array with room on the disk: without, writing to the map would end the process."""
     array = np.lib.format.open_memmap(path, "w+" if new else "r+", np.uint8, shape)
     try:
