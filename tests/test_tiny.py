@@ -20,7 +20,7 @@ def bundle():
 
 @pytest.fixture(scope="module")
 def held_out():
-    source = SyntheticSource(split="eval", seed=0, per_class=4)
+    source = SyntheticSource(split="eval", seed=0, per_class=2)
     return [source[index] for index in range(len(source))]
 
 

@@ -20,7 +20,10 @@ def tiny():
     return pipeline.networks_of("tiny")
 
 
-@pytest.mark.parametrize(("stages", "confidence"), [(1, "iou"), (3, "iou_times_rough")])
+@pytest.mark.parametrize(
+    ("stages", "confidence"),
+    [pytest.param(1, "iou", marks=pytest.mark.full), (3, "iou_times_rough")],
+)
 def test_maps_and_scores_agree(tiny, stages, confidence):
     networks, config, text = tiny
     config = dataclasses.replace(

@@ -60,7 +60,7 @@ def from_ties(photo, size, filter):
 
 
 @pytest.mark.parametrize("filter", ["bilinear", "bicubic"])
-@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.settings(max_examples=30, deadline=None)
 @hypothesis.given(
     st.tuples(side, side), st.tuples(out_side, out_side), st.integers(0, 99), st.booleans()
 )

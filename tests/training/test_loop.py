@@ -168,7 +168,15 @@ def test_a_run_too_short_to_measure_anything_has_a_summary(tmp_path, monkeypatch
     assert journal.summary_lines(tmp_path)[0].endswith("device")
 
 
-def test_ctrl_c_after_the_last_step_ends_the_program_and_the_end_is_made_up_for(tmp_path):
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C works, also where the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_after_the_last_step_ends_the_program_and_the_end_is_made_up_for(tmp_path, ctrl_c):
     def tuning(_):
         signal.raise_signal(signal.SIGINT)
         raise AssertionError("Ctrl-C was swallowed")
@@ -180,7 +188,7 @@ def test_ctrl_c_after_the_last_step_ends_the_program_and_the_end_is_made_up_for(
     assert _summary(tmp_path)["loss"] > 0
 
 
-def test_ctrl_c_in_the_last_validation_stops_the_run(tmp_path):
+def test_ctrl_c_in_the_last_validation_stops_the_run(tmp_path, ctrl_c):
     interrupted = _validated("last", lambda: signal.raise_signal(signal.SIGINT))
     config = dataclasses.replace(BEST, steps=6)
     assert not _run(tmp_path, config, interrupted)
