@@ -295,11 +295,8 @@ def test_similarity_can_be_the_rough_map_and_min_max_the_normalisation(model):
         assert values[:height, :width].min() == 0
         assert abs(values.max() - 1) < 1e-6
     # What is stretched was not cut before, whatever the divisor.
-    wide, narrow = (
-        run(model, batch, dataclasses.replace(config, clipsam_divisor=divisor))
-        for divisor in (1.0, 50.0)
-    )
-    np.testing.assert_allclose(wide.anomaly_map, narrow.anomaly_map, atol=1e-5)
+    other = run(model, batch, dataclasses.replace(config, clipsam_divisor=1.0))
+    np.testing.assert_allclose(other.anomaly_map, out.anomaly_map, atol=1e-5)
 
 
 def test_an_input_off_the_patch_grid_is_refused(model):

@@ -47,7 +47,8 @@ def predict(
         bundle: networks, tokenizer and settings, as `zsas_jax.load` returns them.
         images: paths, bytes of image files, PIL images or arrays (see `data.images`).
         categories: what the photos show, in words: one name for all, or one per photo.
-        method: "cascade", "clipsam", "umci" or "clip"; default the checkpoint's.
+        method: "cascade", "clipsam", "umci" or "clip"; default the checkpoint's, for which its
+            thresholds were chosen: another one needs its own.
         seed: seed of random points; each photo's own seed also depends on its content.
         batch_size: photos in one program; less where photos are large.
         threshold: mask threshold in 0..1; default the checkpoint's.

@@ -60,7 +60,7 @@ def from_ties(photo, size, filter):
 
 
 @pytest.mark.parametrize("filter", ["bilinear", "bicubic"])
-@hypothesis.settings(max_examples=30, deadline=None)
+@hypothesis.settings(max_examples=60, deadline=None)
 @hypothesis.given(
     st.tuples(side, side), st.tuples(out_side, out_side), st.integers(0, 99), st.booleans()
 )
@@ -83,7 +83,7 @@ def test_equals_pillow_for_any_size(filter, size, out_size, seed, binary):
         two = difference > 1
         assert filter == "bicubic" or not two.any()
         assert two.sum() <= 1 + 0.002 * difference.size
-        assert not (two & ~from_ties(photo, (height, width), filter)).any()
+        assert not two.any() or not (two & ~from_ties(photo, (height, width), filter)).any()
         assert difference.max() <= 2
         assert (result[index, height:] == 0).all()
         assert (result[index, :, width:] == 0).all()
