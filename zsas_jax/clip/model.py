@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int
 from zsas_jax.clip.config import ClipConfig
 from zsas_jax.errors import ConfigError
 from zsas_jax.ops.attention import attention
-from zsas_jax.ops.layers import LayerNorm, Linear, gelu, quick_gelu, run_block
+from zsas_jax.ops.layers import LayerNorm, Linear, gelu, parameter_dtype, quick_gelu, run_block
 from zsas_jax.ops.patches import PatchConv
 from zsas_jax.ops.position import resample_positions
 from zsas_jax.ops.rowwise import by_rows
@@ -69,8 +69,7 @@ class Clip(nnx.Module):
         self.text_projection = _normal(
             rngs, (config.text_width, config.embed_dim), config.text_width**-0.5, param_dtype
         )
-        # As its exponential is what is used, in bfloat16 it would be too coarse.
-        scale_dtype = jnp.promote_types(param_dtype, jnp.float32)
+        scale_dtype = parameter_dtype((), param_dtype)
         self.logit_scale = nnx.Param(jnp.asarray(math.log(1 / 0.07), scale_dtype))
 
 

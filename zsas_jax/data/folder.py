@@ -18,8 +18,8 @@ PHOTO_SUFFIXES = frozenset([
     ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".avif",
 ])
 # fmt: on
-# Beside each other they are a run's results (report/results.py), whose pictures are no photos.
-RESULTS = frozenset(["run.json", "small_maps.npy"])
+# Files of a run (report/results.py): pictures beside and below both of them are no photos.
+RESULTS = ("run.json", "small_maps.npy")
 
 
 class FolderSource:
@@ -179,7 +179,7 @@ def walk(
     seen = set() if skip is None else {os.path.realpath(skip)}
     for folder, folders, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        if real in seen or RESULTS.issubset(files):
+        if real in seen or {*RESULTS} <= {*files}:
             folders.clear()
             continue
         seen.add(real)

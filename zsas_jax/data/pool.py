@@ -109,8 +109,8 @@ def _render(directory: pathlib.Path, *, pictures: int, size: int, seed: int, wor
             executor.shutdown(cancel_futures=True)
             raise
     (part / "labels.json").write_text(json.dumps([label for labels in chunks for label in labels]))
-    rendered.unlink()
     part.rename(directory)
+    (directory / rendered.name).unlink()
 
 
 def _whole_lines(path: pathlib.Path) -> list[Any]:

@@ -27,12 +27,12 @@ class BoundaryF1:
         """Adds one image; `anomaly_map >= threshold` is predicted."""
         reach = max(1.0, self._tolerance * float(np.hypot(*mask.shape)))
         true = boundary(mask)
-        near_true = _near(true, reach)
+        near_true, total = _near(true, reach), true.sum()
         for counts, threshold in zip(self._counts, self._thresholds, strict=True):
             predicted = boundary(anomaly_map >= threshold)
             # Without a true boundary nothing is looked up there.
-            found = true & _near(predicted, reach) if true.any() else true
-            counts += [(predicted & near_true).sum(), predicted.sum(), found.sum(), true.sum()]
+            found = true & _near(predicted, reach) if total else true
+            counts += [(predicted & near_true).sum(), predicted.sum(), found.sum(), total]
 
     def merge(self, other: "BoundaryF1") -> None:
         """Adds everything that `other` has seen."""

@@ -7,6 +7,7 @@ import shutil
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from zsas_jax.data.folder import RESULTS
 from zsas_jax.errors import ConfigError
 from zsas_jax.report.files import read_csv, save_csv, save_json
 from zsas_jax.report.journal import JOURNAL
@@ -14,7 +15,7 @@ from zsas_jax.report.journal import JOURNAL
 if TYPE_CHECKING:
     from zsas_jax.report.collector import Collector
 
-RUN_FILE, SMALL_MAPS = "run.json", "small_maps.npy"  # by them data.folder knows results
+RUN_FILE, SMALL_MAPS = RESULTS
 DETAILS_FILE = "report.json"
 SCORES_HEADER = ("path", "category", "label", "image_score", "verdict", "anomalous_area")
 FAILED_HEADER = ("path", "reason")

@@ -25,10 +25,10 @@ from zsas_jax.clip.config import ACTIVATIONS, PRESETS, ClipConfig
 from zsas_jax.clip.model import Clip
 from zsas_jax.errors import ConfigError, WeightConversionError
 from zsas_jax.model import OneKey
+from zsas_jax.ops.layers import parameter_dtype
 from zsas_jax.sam import convert as sam_names
 from zsas_jax.sam.config import SamConfig
 from zsas_jax.sam.model import Sam
-from zsas_jax.weights.arrays import parameter_dtype
 from zsas_jax.weights.conversion import Rule, Track, convert, count_problems, silent
 from zsas_jax.weights.described import described_activation, described_heads, described_pixels
 from zsas_jax.weights.sources import PREFERENCE, Folder, Weights, describe_names
