@@ -48,8 +48,13 @@ def test_widths_are_those_that_the_kernel_takes():
         assert array.shape[-1] == 48  # 20 + 10 + 13, in eights
 
 
-def test_gradients_are_those_of_the_blocked_form():
+@pytest.mark.parametrize("own", [True, False])
+def test_gradients_are_those_of_the_blocked_form(own, monkeypatch):
     arrays = operands(width=16)
+    asked = []
+    monkeypatch.setattr(
+        fused_attention, "_compiles", lambda *sizes, gradient: asked.append(sizes) or own
+    )
 
     def loss(function):
         return lambda *arrays: jnp.square(function(*arrays)).sum()
@@ -60,13 +65,21 @@ def test_gradients_are_those_of_the_blocked_form():
     expected = jax.grad(plain, argnums=range(5))(*arrays)
     for one, two in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, two, atol=1e-4)
+    tokens = ROWS * COLUMNS
+    assert asked == [(tokens, tokens, 3, 40, jnp.float32, "xla")]
+
+
+def test_whether_a_kernel_has_a_backward_pass_is_tried():
+    sizes = (128, 128, 2, 16, jnp.dtype("float32"))
+    assert fused_attention._compiles(*sizes, "xla", gradient=True)
+    assert not fused_attention._compiles(*sizes, "cudnn", gradient=True)  # this is a CPU
 
 
 def test_what_cannot_be_fused_falls_back(monkeypatch):
     narrow, wide = operands(jnp.bfloat16), operands()
     assert not fused_attention.is_available(*narrow[:4])  # this is a CPU
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(fused_attention, "_compiles", lambda *sizes: True)
+    monkeypatch.setattr(fused_attention, "_compiles", lambda *sizes, **options: True)
     assert fused_attention.is_available(*narrow[:4])
     assert fused_attention.is_available(*narrow[:3], None)
     assert not fused_attention.is_available(*wide[:4])  # float32
@@ -88,7 +101,7 @@ def test_a_kernel_that_does_not_compile_falls_back(monkeypatch):
 
 def test_the_fused_kernel_is_taken_where_it_is_there(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(fused_attention, "_compiles", lambda *sizes: True)
+    monkeypatch.setattr(fused_attention, "_compiles", lambda *sizes, **options: True)
     taken = []
     query, key, value, rel_h, rel_w = operands(jnp.bfloat16)
     monkeypatch.setattr(

@@ -86,6 +86,23 @@ def test_every_task_trains_and_umci_takes_over_the_other_networks(data, tmp_path
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("name", ["clip", "sam"])
+def test_networks_may_compute_in_bfloat16(name, data):
+    values = {}
+    for precision in ("float32", "bfloat16"):
+        task = make_task(_config(name, data, precision=precision))
+        batch = next(iter(task.dataset))
+        (value, scalars), gradient = jax.jit(jax.value_and_grad(task.loss, has_aux=True))(
+            task.params, task.frozen, batch, jax.random.key(0)
+        )
+        assert {leaf.dtype for leaf in jax.tree.leaves((value, scalars, gradient))} == {
+            np.dtype("float32")
+        }
+        values[precision] = float(value)
+    assert values["float32"] == pytest.approx(values["bfloat16"], rel=0.03)
+    assert values["float32"] != values["bfloat16"]
+
+
 def test_umci_without_a_clip_is_one_sentence(data):
     with pytest.raises(ConfigError, match="needs a CLIP"):
         make_task(_config("umci", data))

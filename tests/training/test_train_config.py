@@ -61,12 +61,6 @@ def test_batches_are_cut_only_where_the_loss_is_a_mean_over_pictures(task, umci_
             {"keep": "best", "auxiliary": AuxiliaryConfig(name="mvtec", held_out=0.0)},
             "validates nothing: expected 'last', .* an auxiliary.held_out above 0",
         ),
-        (
-            "clip",
-            {"precision": "bfloat16"},
-            "precision is 'bfloat16' with task 'clip', .* expected 'float32'",
-        ),
-        ("sam", {"precision": "bfloat16"}, "precision is 'bfloat16' with task 'sam'"),
     ],
 )
 def test_settings_that_the_run_would_not_read_are_refused(task, changes, message):
@@ -74,8 +68,8 @@ def test_settings_that_the_run_would_not_read_are_refused(task, changes, message
         TrainConfig(task, steps=1, **changes)
 
 
-def test_photos_may_be_validated_and_umci_may_compute_in_bfloat16():
-    TrainConfig("umci", steps=1, auxiliary=PHOTOS, keep="best", precision="bfloat16")
+def test_photos_may_be_validated():
+    TrainConfig("umci", steps=1, auxiliary=PHOTOS, keep="best")
 
 
 @pytest.mark.parametrize(("name", "least"), [("points", 2), ("prompts", 1)])

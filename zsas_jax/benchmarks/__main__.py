@@ -1,6 +1,7 @@
 """`python -m zsas_jax.benchmarks NAME [--flags]`: each subcommand is a module's `main`."""
 
 import importlib
+import os
 import sys
 
 import tyro
@@ -27,6 +28,8 @@ def main(argv: list[str] | None = None) -> int:
         asked = name in ("-h", "--help")
         print(_usage(), file=sys.stdout if asked else sys.stderr)
         return 0 if asked else EXIT_USAGE
+    # On a GPU PyTorch needs memory too.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     with exit_on_error() as outcome:
         run = importlib.import_module(f"zsas_jax.benchmarks.{name}").main
         try:

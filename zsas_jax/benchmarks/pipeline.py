@@ -60,18 +60,17 @@ def main(
     rows = []
     for batch_size in batch_sizes or ((1, 8, 32) if model == "tiny" else (1,)):
         images, words = pictures(batch_size, side), np.repeat(text, batch_size, 0)
+        floor = operations_of(networks, images, words, config) / rate / batch_size
         ours = run_ours(networks, images, words, config)
         runs: dict[str, Callable[[], Any]] = {"ours": ours}
         for program in programs:
             if program != "ours":
                 runs[program] = run_torch(networks, images, words, config, program)
-        expected = ours()[0]
-        apart = {name: float(np.abs(run()[0] - expected).mean()) for name, run in runs.items()}
+        apart, memory = compare(runs)
         if stages:
             runs["our CLIP, UMCI"], runs["our SAM encoder"] = run_encoders(
                 networks, images, words, config
             )
-        floor = operations_of(networks, images, words, config) / rate / batch_size
         seconds = timing.alternate(runs, repeats)
         found = timing.time_rows(seconds, {"model": model, "batch": batch_size}, items=batch_size)
         for row in found:
@@ -79,10 +78,25 @@ def main(
             if row["program"] in apart:
                 row["of floor"] = floor / row["seconds"]
                 row["mean difference"] = apart[row["program"]]
+                if memory[row["program"]] is not None:
+                    row["GiB above weights"] = memory[row["program"]] / 2**30
         if stages:
             found.append(rest(found))
         rows += found
     timing.report(rows, output)
+
+
+def compare(
+    runs: dict[str, Callable[[], Any]],
+) -> tuple[dict[str, float], dict[str, float | None]]:
+    """Mean absolute difference of each program's maps from the first one's, and the memory on an
+    accelerator that its first run takes beside the weights.
+    """
+    maps, memory = {}, {}
+    for name, run in runs.items():
+        memory[name] = timing.device_memory_above(lambda: maps.update({name: run()[0]}))  # noqa: B023
+    expected = next(iter(maps.values()))
+    return {name: float(np.abs(found - expected).mean()) for name, found in maps.items()}, memory
 
 
 def rest(rows: list[timing.Row]) -> timing.Row:

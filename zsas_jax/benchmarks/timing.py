@@ -14,10 +14,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from zsas_jax.ops import fused_attention
 
 PACKAGES = ("zsas_jax", "jax", "flax", "torch", "transformers", "numpy")
 
@@ -71,27 +74,42 @@ def time_rows(
     return rows
 
 
-def matrix_rate(side: int = 3072, repeats: int = 5, dtype: Any = jnp.float32) -> float:
-    """Floating point operations per second of a large matrix product, the best of `repeats`."""
+def matrix_rate(side: int = 0, repeats: int = 5, dtype: Any = jnp.float32) -> float:
+    """Floating point operations per second of a large matrix product, the best of `repeats`.
+
+    `side` 0 is one that fills the device. Accelerators get several products at a time: starting
+    one takes as long as a good part of it.
+    """
+    on_cpu = jax.default_backend() == "cpu"
+    side, products = side or (3072 if on_cpu else 8192), 1 if on_cpu else 20
     key = jax.random.key(0)
     left, right = (jax.random.normal(k, (side, side), dtype) for k in jax.random.split(key))
-    # Sums of narrow products are float32, as in the networks.
-    product = jax.jit(partial(jnp.matmul, preferred_element_type=jnp.float32))
+    # On CPUs sums of narrow products are float32, as in the networks.
+    product = jax.jit(partial(jnp.matmul, preferred_element_type=jnp.float32 if on_cpu else None))
     product(left, right).block_until_ready()
     best = math.inf
     for _ in range(repeats):
         started = time.perf_counter()
-        product(left, right).block_until_ready()
+        for result in [product(left, right) for _ in range(products)]:
+            result.block_until_ready()
         best = min(best, time.perf_counter() - started)
-    return 2 * side**3 / best
+    return 2 * products * side**3 / best
 
 
 def matrix_operations(function: Callable, *arguments: Any, **options: Any) -> float:
     """Floating point operations of a program's matrix products and convolutions.
 
     Loops count as often as they run where that is static, else once; of alternatives the largest.
+    Fused attention hides its products and computes more than the attention needs: it is counted as
+    the plain one.
     """
-    return _operations(jax.make_jaxpr(function, **options)(*arguments).jaxpr)
+    if jax.default_backend() == "cpu":
+        return _operations(jax.make_jaxpr(function, **options)(*arguments).jaxpr)
+    jax.clear_caches()  # Traces of one kind of attention are none of the other's.
+    with mock.patch.object(fused_attention, "is_available", return_value=False):
+        total = _operations(jax.make_jaxpr(function, **options)(*arguments).jaxpr)
+    jax.clear_caches()
+    return total
 
 
 def _operations(jaxpr: Any) -> float:
@@ -141,6 +159,27 @@ def memory_above(run: Callable[[], Any]) -> float:
         before = max(_resident())
     run()
     return max(0.0, float(_resident()[1] - before))
+
+
+def device_memory_above(run: Callable[[], Any]) -> float | None:
+    """Bytes by which an accelerator's memory grows at most while `run` is executed; None on CPUs.
+
+    JAX's high-water mark cannot be set back: 0 where JAX has needed more before.
+    """
+    stats = jax.devices()[0].memory_stats
+    if jax.default_backend() == "cpu" or not stats():
+        return None
+    torch = sys.modules.get("torch")
+    torch = torch.cuda if torch and torch.cuda.is_available() else None
+    before, peer = stats(), 0
+    if torch:
+        torch.reset_peak_memory_stats()
+        peer = torch.memory_allocated()
+    run()
+    after = stats()
+    grown = after["peak_bytes_in_use"] > before["peak_bytes_in_use"]
+    ours = after["peak_bytes_in_use"] - before["bytes_in_use"] if grown else 0
+    return float(max(ours, torch.max_memory_allocated() - peer if torch else 0))
 
 
 def _resident() -> tuple[int, int]:

@@ -29,10 +29,15 @@ class Pool:
     """
 
     def __init__(self, directory: pathlib.Path):
+        self._directory = directory
         self._images = np.load(directory / "images.npy", mmap_mode="r")
         self._masks = np.load(directory / "masks.npy", mmap_mode="r")
         self._segments = np.load(directory / "segments.npy", mmap_mode="r")
         self._labels = json.loads((directory / "labels.json").read_text())
+
+    def __reduce__(self):
+        # Other processes map the files themselves: a pickled map holds the pictures.
+        return Pool, (self._directory,)
 
     def __len__(self) -> int:
         return len(self._labels)

@@ -43,12 +43,25 @@ def is_available(query: Array, key: Array, value: Array, rel_h: Array | None) ->
 
 
 @functools.cache
-def _compiles(queries: int, keys: int, heads: int, width: int, dtype: jnp.dtype) -> bool:
+def _compiles(
+    queries: int,
+    keys: int,
+    heads: int,
+    width: int,
+    dtype: jnp.dtype,
+    implementation: str = "cudnn",
+    gradient: bool = False,
+) -> bool:
     shapes = [
         jax.ShapeDtypeStruct((1, tokens, heads, width), dtype) for tokens in (queries, keys, keys)
     ]
+    function = functools.partial(_kernel, implementation=implementation)
+    if gradient:
+        function = jax.grad(
+            lambda *operands: _kernel(*operands, implementation=implementation).sum(), (0, 1, 2)
+        )
     try:
-        jax.jit(functools.partial(_kernel, implementation="cudnn")).lower(*shapes).compile()
+        jax.jit(function).lower(*shapes).compile()
     # Versions of cuDNN, cards and JAX refuse in errors of many kinds; all mean the same here.
     except Exception:
         return False
@@ -66,7 +79,7 @@ def attention(
 ) -> Float[Array, "*batch q heads e"]:
     """`zsas_jax.ops.attention.attention` without mask and bias, by `jax.nn`'s fused kernel.
 
-    The backward pass is the blocked one, which no width of heads is too large for.
+    The backward pass is the kernel's own where it has one for this width, else the blocked one.
     """
 
     def forward(query, key, value, rel_h, rel_w):
@@ -80,11 +93,15 @@ def attention(
 
         return blocked_attention(query, key, value, scale=scale, rel_h=rel_h, rel_w=rel_w)
 
+    def backward(operands, gradient):
+        folded = jax.eval_shape(functools.partial(fold, scale=scale), *operands)
+        queries, heads, width = folded[0].shape[-3:]
+        keys, dtype = folded[1].shape[-3], folded[0].dtype
+        own = _compiles(queries, keys, heads, width, dtype, implementation, gradient=True)
+        return jax.vjp(forward if own else blocked, *operands)[1](gradient)
+
     fused = jax.custom_vjp(forward)
-    fused.defvjp(
-        lambda *operands: (forward(*operands), operands),
-        lambda operands, gradient: jax.vjp(blocked, *operands)[1](gradient),
-    )
+    fused.defvjp(lambda *operands: (forward(*operands), operands), backward)
     return fused(query, key, value, rel_h, rel_w)
 
 

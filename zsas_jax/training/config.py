@@ -41,6 +41,9 @@ class DataConfig:
     that is no anomaly."""
     workers: int = 2
     """Processes that render the pool, threads that read it."""
+    processes: int = 0
+    """Processes that make the views, where a GPU takes more than the threads of one process can;
+    0 makes them in this one, with `workers` threads. The batches are the same."""
 
     def __post_init__(self):
         if self.stretch < 1:
@@ -274,8 +277,8 @@ class TrainConfig:
     pipeline: PipelineConfig = dataclasses.field(default_factory=PipelineConfig)
     """Pipeline settings that are saved with the trained network."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """What task "umci" computes in, the frozen CLIP included; trained parameters, the optimizer,
-    scores and losses stay float32. The other tasks compute in float32."""
+    """What the networks compute in, frozen ones included; trained parameters, the optimizer, scores
+    and losses stay float32."""
     shard_frozen: bool = False
     """Whether frozen weights are split over the devices instead of copied to each."""
     keep: Literal["last", "best"] = "last"
@@ -330,9 +333,4 @@ class TrainConfig:
             raise ConfigError(
                 "keep is 'best', but this run validates nothing: expected 'last', or task 'umci' "
                 "with auxiliary.name and an auxiliary.held_out above 0"
-            )
-        if self.precision != "float32" and self.task != "umci":
-            raise ConfigError(
-                f"precision is {self.precision!r} with task {self.task!r}, which computes in "
-                "float32: expected 'float32'"
             )

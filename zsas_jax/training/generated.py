@@ -1,10 +1,12 @@
 """Training pictures of the generator: batches of random views of its pool."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import grain
 import numpy as np
+from absl import flags
 from jaxtyping import UInt8
 
 from zsas_jax.data.pool import Pool, open_pool
@@ -18,14 +20,27 @@ Sampler = Callable[[dict[str, Any], np.random.Generator], dict[str, Any]]
 def generated_batches(config: TrainConfig, size: int, sample: Sampler) -> grain.IterDataset:
     """Endless batches of random views of the pool at `size` x `size`, through `sample`."""
     data, pool = config.data, _pool(config.data)
-
-    def view(item: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        other = pool[int(rng.integers(len(pool)))]["image"]
-        return sample(augment(item, rng, size, data, other), rng)
-
+    view = functools.partial(_view, pool, size, data, sample)
     samples = grain.MapDataset.source(pool).seed(config.seed).shuffle().repeat().random_map(view)
     batches = local_batches(samples, config.batch_size)
-    return batches.to_iter_dataset(grain.ReadOptions(data.workers, 4))
+    if not data.processes:
+        return batches.to_iter_dataset(grain.ReadOptions(data.workers, 4))
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()  # Grain's processes read absl's flags; nothing else here does.
+    ours = batches.to_iter_dataset(grain.ReadOptions(1, 2))
+    return ours.mp_prefetch(grain.MultiprocessingOptions(data.processes, per_worker_buffer_size=2))
+
+
+def _view(
+    pool: Pool,
+    size: int,
+    data: DataConfig,
+    sample: Sampler,
+    item: dict[str, Any],
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    other = pool[int(rng.integers(len(pool)))]["image"]
+    return sample(augment(item, rng, size, data, other), rng)
 
 
 def some_images(data: DataConfig, count: int = 512) -> UInt8[np.ndarray, "n h w 3"]:

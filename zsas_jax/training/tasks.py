@@ -14,6 +14,7 @@ from zsas_jax import clip as clip_network
 from zsas_jax.clip import Clip
 from zsas_jax.clip.tokenizer import Tokenizer, train_tokenizer
 from zsas_jax.errors import ConfigError
+from zsas_jax.ops.layers import accumulation_dtype, cast_parameters
 from zsas_jax.sam import Sam, resized
 from zsas_jax.training import captions, losses, starting
 from zsas_jax.training.config import OptimizerConfig, TrainConfig
@@ -73,7 +74,7 @@ def _clip_task(config: TrainConfig) -> Task:
         }
 
     def loss(params, frozen, batch: Batch, key: jax.Array) -> tuple[jax.Array, Scalars]:
-        model = nnx.merge(graphdef, params, frozen)
+        model = cast_parameters(nnx.merge(graphdef, params, frozen), config.precision)
         clip = model.clip
         assert clip is not None
         pixels = starting.normalize(batch["image"], *starting.clip_statistics(clip.config))
@@ -169,7 +170,7 @@ def _sam_task(config: TrainConfig) -> Task:
         return sam_sample(view, rng, config.sam_task)
 
     def loss(params, frozen, batch: Batch, key: jax.Array) -> tuple[jax.Array, Scalars]:
-        sam = nnx.merge(graphdef, params, frozen)
+        sam = cast_parameters(nnx.merge(graphdef, params, frozen), config.precision)
         pixels = starting.normalize(batch["image"], sam.config.pixel_mean, sam.config.pixel_std)
         return sam_loss(sam, pixels, batch, key, config.sam_task)
 
@@ -189,4 +190,5 @@ def _on_the_generator(config: TrainConfig, params, frozen, loss, dataset, export
 
 
 def _unit(x: Array) -> Array:
+    x = x.astype(accumulation_dtype(x))
     return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
