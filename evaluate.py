@@ -10,7 +10,7 @@ def main(argv: list[str] | None = None) -> int:
     0: done; 1: done, but some photos could not be read; 2: bad input; 130: interrupted.
     """
     started = time.perf_counter()
-    from zsas_jax.cli.common import EXIT_FAILURES, enable_compilation_cache, exit_on_error
+    from zsas_jax.cli.common import EXIT_FAILURES, exit_on_error, set_up_xla
 
     argv = sys.argv[1:] if argv is None else argv
     with exit_on_error() as outcome:
@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.compare is not None:
             print(runs.compare_runs(args))
             return outcome.code
-        enable_compilation_cache()
+        set_up_xla()
         tasks = command.tasks(args, argv)
 
         from zsas_jax.report.summary import summary

@@ -16,10 +16,10 @@ def main(argv: list[str] | None = None) -> int:
     args, overrides = _parser(add_help=not has_config).parse_known_args(argv)
 
     from zsas_jax.cli.common import (
-        enable_compilation_cache,
         exit_on_error,
         load_config_file,
         parse_arguments,
+        set_up_xla,
     )
 
     with exit_on_error() as outcome:
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
             overrides += ["--auxiliary.data-dir", args.data_dir]
         config = load_config_file(args.config, TrainConfig)
         config = parse_arguments(TrainConfig, overrides, config, "python train.py", __doc__ or "")
-        enable_compilation_cache()
+        set_up_xla()
         _log_to_stderr()
 
         from zsas_jax.training.devices import Devices, connect

@@ -359,15 +359,31 @@ def test_program_cache_directory(monkeypatch, tmp_path):
     try:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-        assert common.enable_compilation_cache() == tmp_path / "zsas_jax" / "xla"
+        assert common.set_up_xla() == tmp_path / "zsas_jax" / "xla"
         assert jax.config.jax_compilation_cache_dir == str(tmp_path / "zsas_jax" / "xla")
         monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
-        assert common.enable_compilation_cache() is None
+        assert common.set_up_xla() is None
         (tmp_path / "file").write_text("")
         monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "file" / "x"))
-        assert common.enable_compilation_cache() is None
+        assert common.set_up_xla() is None
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "before", "after"),
+    [
+        (None, "--a=1", "--a=1"),
+        ("/usr/bin/nvidia-smi", "--a=1", "--a=1 --xla_gpu_enable_triton_gemm=false"),
+        ("/usr/bin/nvidia-smi", *["--xla_gpu_enable_triton_gemm=true"] * 2),
+    ],
+)
+def test_only_gpus_get_xla_flags_and_those_of_the_user_count(gpu, before, after, monkeypatch):
+    monkeypatch.setattr(common.shutil, "which", lambda name: gpu)
+    monkeypatch.setenv("XLA_FLAGS", before)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
+    common.set_up_xla()
+    assert os.environ["XLA_FLAGS"] == after
 
 
 def test_help_names_every_flag():

@@ -20,10 +20,10 @@ import numpy as np
 import tyro
 
 from zsas_jax.cli.common import (
-    enable_compilation_cache,
     exit_on_error,
     load_config_file,
     parse_arguments,
+    set_up_xla,
 )
 from zsas_jax.config import suggestion, to_dict
 from zsas_jax.errors import ConfigError
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             Arguments, argv, tyro.MISSING_NONPROP, "python -m zsas_jax.ablations", __doc__ or ""
         )
         config = load_config_file(args.config, Ablations)
-        enable_compilation_cache()
+        set_up_xla()
         print(run(config, args))
     return outcome.code
 

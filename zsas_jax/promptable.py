@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float, UInt8
 from scipy import ndimage
 
 from zsas_jax import sam as sam_network
-from zsas_jax.cli.common import enable_compilation_cache, exit_on_error, parse_arguments
+from zsas_jax.cli.common import exit_on_error, parse_arguments, set_up_xla
 from zsas_jax.data.synthetic import Sample, SyntheticSource
 from zsas_jax.data.synthetic.targets import find_targets
 from zsas_jax.errors import ConfigError
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parse_arguments(
             Arguments, argv, Arguments(), "python -m zsas_jax.promptable", __doc__ or ""
         )
-        enable_compilation_cache()
+        set_up_xla()
         sam = load(args.checkpoint).model.sam
         if sam is None:
             raise ConfigError(f"checkpoint {args.checkpoint} has no SAM: expected one with a SAM")

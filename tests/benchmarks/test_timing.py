@@ -63,6 +63,12 @@ def test_memory_above_sees_what_a_run_needs():
     assert timing.memory_above(run) / 2**20 == pytest.approx(megabytes, rel=0.2)
 
 
+def test_memory_of_a_device_is_asked_for_while_the_run_is_executed_and_a_cpu_has_none():
+    executed = []
+    assert timing.device_memory_above(lambda: executed.append(1)) is None
+    assert executed == [1]
+
+
 def test_report_writes_a_table_and_json(tmp_path, capsys):
     file = tmp_path / "new" / "figures.json"
     timing.report([{"program": "ours", "seconds": 0.12345}, {"program": "b", "GiB": 1.0}], file)

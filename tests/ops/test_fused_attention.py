@@ -69,6 +69,19 @@ def test_gradients_are_those_of_the_blocked_form(own, monkeypatch):
     assert asked == [(tokens, tokens, 3, 40, jnp.float32, "xla")]
 
 
+def test_gradients_of_an_odd_number_of_tokens():
+    query, key, value, _, _ = (array[:, :129] for array in operands(width=16))
+
+    def loss(function):
+        return lambda *arrays: jnp.square(function(*arrays)).sum()
+
+    fused = loss(lambda *a: fused_attention.attention(*a, None, None, 0.25, implementation="xla"))
+    found = jax.grad(fused, argnums=range(3))(query, key, value)
+    expected = jax.grad(loss(attention), argnums=range(3))(query, key, value)
+    for one, two in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-4)
+
+
 def test_whether_a_kernel_has_a_backward_pass_is_tried():
     sizes = (128, 128, 2, 16, jnp.dtype("float32"))
     assert fused_attention._compiles(*sizes, "xla", gradient=True)

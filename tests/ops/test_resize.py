@@ -117,6 +117,14 @@ def test_smooth_photo_equals_pillow_in_one_call(filter, size):
     assert np.abs(np.asarray(result)[0, :, :130] - expected).max() <= 1
 
 
+def test_narrow_products_of_accelerators_are_exact_enough(monkeypatch):
+    photo, size = jnp.asarray(noise(3, 61, 83)[None]), jnp.array([[61, 83]])
+    arguments = photo, size, (47, 101), (47, 101), "bicubic"
+    expected = resize.resize_pillow(*arguments)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    np.testing.assert_array_equal(resize.resize_pillow(*arguments), expected)
+
+
 def test_identity_is_exact():
     image = noise(3, 33, 21)
     canvas, sizes = on_canvas([image])

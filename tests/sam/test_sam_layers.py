@@ -110,7 +110,16 @@ def test_relative_positions_equal_transformers(ours, theirs, size):
     attention = theirs.vision_encoder.layers[1].attn
     expected = attention.get_rel_pos(size, size, attention.rel_pos_h)
     table = ours.image_encoder.blocks[1].attn.rel_pos_h[...]
-    close(image_encoder.relative_positions(table, size), expected)
+    close(image_encoder.fit_table(table, size)[image_encoder.relative_index(size)], expected)
+
+
+def test_relative_logits_of_accelerators_are_those_of_cpus(monkeypatch):
+    query, table_h, table_w = noise(2, 5, 7, 3, 4), noise(9, 4), noise(11, 4)
+    arguments = [jnp.asarray(x) for x in (query, table_h, table_w)]
+    expected = image_encoder.relative_logits(*arguments)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    for one, two in zip(image_encoder.relative_logits(*arguments), expected, strict=True):
+        close(one, two)
 
 
 def test_position_encoding(ours, theirs):

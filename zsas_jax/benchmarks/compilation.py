@@ -9,7 +9,7 @@ import time
 
 from zsas_jax.benchmarks import timing
 from zsas_jax.benchmarks.pipeline import canvas_side, config_of
-from zsas_jax.cli.common import enable_compilation_cache
+from zsas_jax.cli.common import set_up_xla
 from zsas_jax.compilation import lower
 from zsas_jax.model import abstract_model
 
@@ -53,7 +53,7 @@ def main(
 
 def compile_once(model: str, batch_size: int, side: int) -> None:
     """Prints the seconds of tracing and lowering, and of compiling or reading the cache."""
-    enable_compilation_cache()
+    set_up_xla()
     config = config_of(model)
     networks = abstract_model(config)
     started = time.perf_counter()

@@ -16,7 +16,7 @@ from zsas_jax import clip as clip_api
 from zsas_jax import sam as sam_api
 from zsas_jax.benchmarks import timing
 from zsas_jax.benchmarks.random_weights import randomise
-from zsas_jax.cli.common import enable_compilation_cache
+from zsas_jax.cli.common import set_up_xla
 from zsas_jax.clip import Clip, ClipConfig
 from zsas_jax.config import suggestion
 from zsas_jax.errors import ConfigError
@@ -73,7 +73,7 @@ def compare(
     For a process of its own: on Linux PyTorch is much faster where the process has freed large
     arrays before, such as another model's, because malloc then keeps memory.
     """
-    enable_compilation_cache()
+    set_up_xla()
     rate = timing.matrix_rate(dtype=jnp.dtype(dtype))
     print(f"matrix products: {rate / 1e9:.0f} GFLOP/s ({dtype})", flush=True)
     runs, operations = build(name, programs, batch_size, dtype)
@@ -91,7 +91,7 @@ def compare(
 
 def peak(name: str, program: str, batch_size: int, dtype: str) -> float:
     """Bytes that two runs of one program need at most beyond what its weights occupy."""
-    enable_compilation_cache()
+    set_up_xla()
     runs, _ = build(name, (program,), batch_size, dtype)
     return timing.memory_above(lambda: (runs[program](), runs[program]()))
 

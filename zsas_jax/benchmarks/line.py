@@ -9,7 +9,7 @@ import numpy as np
 
 from zsas_jax.benchmarks import timing
 from zsas_jax.benchmarks.pipeline import networks_of, pictures, run_ours
-from zsas_jax.cli.common import enable_compilation_cache
+from zsas_jax.cli.common import set_up_xla
 from zsas_jax.config import PipelineConfig
 from zsas_jax.errors import ConfigError
 from zsas_jax.model import Model
@@ -47,7 +47,7 @@ def main(
             f"--batch-size is {batch_size}, --stream {stream}, --percents {percents}: expected at "
             "least 1, at least 0, and shares of 0 to 100"
         )
-    enable_compilation_cache()
+    set_up_xla()
     networks, config, text = networks_of(model)
     images = pictures(8, image_side or (256 if model == "tiny" else 1024))
     good, bad, config = apart(networks, images, text, config)

@@ -13,7 +13,7 @@ from flax import nnx
 
 from zsas_jax.benchmarks import timing
 from zsas_jax.benchmarks.random_weights import randomise
-from zsas_jax.cli.common import enable_compilation_cache
+from zsas_jax.cli.common import set_up_xla
 from zsas_jax.clip import ClipConfig
 from zsas_jax.config import Config, PipelineConfig
 from zsas_jax.data.synthetic import SyntheticSource
@@ -52,7 +52,7 @@ def main(
         output: a JSON file for the figures.
     """
     side = image_side or canvas_side(model)
-    enable_compilation_cache()
+    set_up_xla()
     networks, config, text = networks_of(model)
     config = dataclasses.replace(config, compute_dtype=dtype)
     rate = timing.matrix_rate(dtype=jnp.dtype(dtype))

@@ -162,12 +162,13 @@ def memory_above(run: Callable[[], Any]) -> float:
 
 
 def device_memory_above(run: Callable[[], Any]) -> float | None:
-    """Bytes by which an accelerator's memory grows at most while `run` is executed; None on CPUs.
+    """Executes `run`; bytes by which an accelerator's memory grows at most meanwhile, None on CPUs.
 
     JAX's high-water mark cannot be set back: 0 where JAX has needed more before.
     """
     stats = jax.devices()[0].memory_stats
     if jax.default_backend() == "cpu" or not stats():
+        run()
         return None
     torch = sys.modules.get("torch")
     torch = torch.cuda if torch and torch.cuda.is_available() else None

@@ -78,8 +78,8 @@ zsas_jax.load({output!r})
 """
 OURS = """
 import time
-from zsas_jax.cli.common import enable_compilation_cache
-enable_compilation_cache()
+from zsas_jax.cli.common import set_up_xla
+set_up_xla()
 import jax, numpy as np
 from zsas_jax import load
 from zsas_jax.sam import encode_image

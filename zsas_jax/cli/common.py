@@ -9,6 +9,7 @@ import os
 import pathlib
 import re
 import runpy
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -116,12 +117,18 @@ def compilation_cache_dir() -> pathlib.Path:
     return pathlib.Path(root) / "zsas_jax" / "xla"
 
 
-def enable_compilation_cache() -> pathlib.Path | None:
+def set_up_xla() -> pathlib.Path | None:
     """Keeps compiled programs between runs, so that a script compiles each only once a machine.
 
     `JAX_COMPILATION_CACHE_DIR` names another directory, or turns the cache off where it is empty.
     A directory that cannot be written only costs compile time. Returns the directory in use.
+
+    On NVIDIA GPUs matrix products are cuBLAS's, unless XLA_FLAGS says otherwise: most of the time
+    in which a full-size program compiled went into trying out Triton's for every shape.
     """
+    flag, flags = "--xla_gpu_enable_triton_gemm", os.environ.get("XLA_FLAGS", "")
+    if flag not in flags and shutil.which("nvidia-smi"):
+        os.environ["XLA_FLAGS"] = f"{flags} {flag}=false".strip()
     # JAX reports every program that another kind of machine compiled; it just compiles anew then.
     logging.getLogger("jax._src.compilation_cache").setLevel(logging.ERROR)
     chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")

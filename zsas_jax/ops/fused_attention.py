@@ -55,11 +55,10 @@ def _compiles(
     shapes = [
         jax.ShapeDtypeStruct((1, tokens, heads, width), dtype) for tokens in (queries, keys, keys)
     ]
-    function = functools.partial(_kernel, implementation=implementation)
+    function = functools.partial(_kernel, implementation=implementation, even=gradient)
     if gradient:
-        function = jax.grad(
-            lambda *operands: _kernel(*operands, implementation=implementation).sum(), (0, 1, 2)
-        )
+        forward = function
+        function = jax.grad(lambda *operands: jnp.sum(forward(*operands)), argnums=(0, 1, 2))
     try:
         jax.jit(function).lower(*shapes).compile()
     # Versions of cuDNN, cards and JAX refuse in errors of many kinds; all mean the same here.
@@ -82,11 +81,13 @@ def attention(
     The backward pass is the kernel's own where it has one for this width, else the blocked one.
     """
 
-    def forward(query, key, value, rel_h, rel_w):
+    def run(even, query, key, value, rel_h, rel_w):
         folded = fold(query, key, value, rel_h, rel_w, scale)
         flat = [array.reshape(-1, *array.shape[-3:]) for array in folded]
-        result = _kernel(*flat, implementation=implementation)
+        result = _kernel(*flat, implementation=implementation, even=even)
         return result.reshape(*query.shape[:-1], -1)[..., : value.shape[-1]]
+
+    forward = functools.partial(run, False)
 
     def blocked(query, key, value, rel_h, rel_w):
         from zsas_jax.ops.attention import blocked_attention
@@ -98,16 +99,32 @@ def attention(
         queries, heads, width = folded[0].shape[-3:]
         keys, dtype = folded[1].shape[-3], folded[0].dtype
         own = _compiles(queries, keys, heads, width, dtype, implementation, gradient=True)
-        return jax.vjp(forward if own else blocked, *operands)[1](gradient)
+        function = functools.partial(run, True) if own else blocked
+        return jax.vjp(function, *operands)[1](gradient)
 
     fused = jax.custom_vjp(forward)
     fused.defvjp(lambda *operands: (forward(*operands), operands), backward)
     return fused(query, key, value, rel_h, rel_w)
 
 
-def _kernel(query: Array, key: Array, value: Array, implementation: str) -> Array:
+def _kernel(
+    query: Array, key: Array, value: Array, implementation: str, even: bool = False
+) -> Array:
+    """Scale 1. `even` pads odd numbers of tokens, of which the kernel knows no backward pass."""
     attention = cast(Callable[..., Array], jax.nn.dot_product_attention)
-    return attention(query, key, value, scale=1.0, implementation=implementation)
+    batch, queries, keys = query.shape[0], query.shape[1], key.shape[1]
+    lengths = {}
+    if even and (queries % 2 or keys % 2):
+        query, key, value = (
+            jnp.pad(array, ((0, 0), (0, array.shape[1] % 2), (0, 0), (0, 0)))
+            for array in (query, key, value)
+        )
+        lengths = {
+            "query_seq_lengths": jnp.full(batch, queries, jnp.int32),
+            "key_value_seq_lengths": jnp.full(batch, keys, jnp.int32),
+        }
+    result = attention(query, key, value, scale=1.0, implementation=implementation, **lengths)
+    return result[:, :queries]
 
 
 def fold(

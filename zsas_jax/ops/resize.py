@@ -91,10 +91,27 @@ def resize_pillow(
 
 def _multiply(equation: str, matrices: Array, levels: Array) -> Array:
     """One pass: weighted sums of 8-bit levels, rounded half up as Pillow rounds, and clipped."""
-    sums = jnp.einsum(
-        equation, matrices, levels.astype(jnp.float32), precision=jax.lax.Precision.HIGHEST
-    )
+    if jax.default_backend() == "cpu":
+        highest = jax.lax.Precision.HIGHEST
+        sums = jnp.einsum(equation, matrices, levels.astype(jnp.float32), precision=highest)
+    else:
+        sums = _narrow_products(equation, matrices, levels)
     return jnp.clip(jnp.floor(sums + 0.5), 0, 255)
+
+
+def _narrow_products(equation: str, matrices: Array, levels: Array) -> Array:
+    """The same sums by the fast bfloat16 products of accelerators.
+
+    bfloat16 holds 8-bit levels exactly, and float32 weights in three parts.
+    """
+    narrow, rest, sums = levels.astype(jnp.bfloat16), matrices, jnp.float32(0)
+    for _ in range(3):
+        part = jax.lax.reduce_precision(rest, exponent_bits=8, mantissa_bits=7)
+        rest = rest - part
+        sums = sums + jnp.einsum(
+            equation, part.astype(jnp.bfloat16), narrow, preferred_element_type=jnp.float32
+        )
+    return sums
 
 
 def _by_chunks(function, levels: Array, result: jax.ShapeDtypeStruct, axis: int, used: Array):

@@ -172,13 +172,17 @@ def dilate_disc(masks: Bool[Array, "*n h w"], radius: float) -> Bool[Array, "*n 
     sides = [(0, 0)] * (masks.ndim - 1) + [(reach, reach)]
     padded = jnp.pad(distance, sides, constant_values=blank)
 
-    def add_offset(offset: Array, dilated: Array) -> Array:
+    def add_offset(offset: Array | int, dilated: Array) -> Array:
         half_height = jnp.asarray(half_heights)[offset]
         left = jax.lax.dynamic_slice_in_dim(padded, reach - offset, width, axis=-1)
         right = jax.lax.dynamic_slice_in_dim(padded, reach + offset, width, axis=-1)
         return dilated | (jnp.minimum(left, right) <= half_height)
 
-    return jax.lax.fori_loop(0, reach + 1, add_offset, masks)
+    if jax.default_backend() == "cpu":
+        return jax.lax.fori_loop(0, reach + 1, add_offset, masks)
+    for offset in range(reach + 1):  # One kernel: a loop would write the masks once an offset.
+        masks = add_offset(offset, masks)
+    return masks
 
 
 def _column_distance(masks: Bool[Array, "*n h w"], reach: int) -> Int[Array, "*n h w"]:

@@ -11,10 +11,11 @@ Follows Meta's `segment_anything/modeling/image_encoder.py` (after ViTDet). Diff
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from zsas_jax.ops.attention import attention
 from zsas_jax.ops.layers import LayerNorm, Linear, Mlp, gelu, run_block
@@ -77,10 +78,7 @@ class Attention(nnx.Module):
         query, key, value = split[:, :, 0], split[:, :, 1], split[:, :, 2]
         # The unscaled query meets the relative positions; `attention` scales it for the keys only.
         grid = query.reshape(batch, height, width, self.heads, -1)
-        table_h = relative_positions(self.rel_pos_h[...], height)
-        table_w = relative_positions(self.rel_pos_w[...], width)
-        rel_h = jnp.einsum("byxnd,ykd->bnyxk", grid, table_h)
-        rel_w = jnp.einsum("byxnd,xkd->bnyxk", grid, table_w)
+        rel_h, rel_w = relative_logits(grid, self.rel_pos_h[...], self.rel_pos_w[...])
         attended = attention(
             query,
             key,
@@ -189,10 +187,38 @@ def window_unpartition(
     return x[:, : grid[0], : grid[1]]
 
 
-def relative_positions(table: Float[Array, "length d"], size: int) -> Float[Array, "q k d"]:
-    """Rows q - k + size - 1 of a relative-position table, resampled if its length differs."""
+def relative_logits(
+    query: Float[Array, "b h w n d"],
+    table_h: Float[Array, "length_h d"],
+    table_w: Float[Array, "length_w d"],
+) -> tuple[Float[Array, "b n h w h"], Float[Array, "b n h w w"]]:
+    """Products of each query with the relative positions of all rows, and of all columns."""
+    height, width = query.shape[1:3]
+    table_h, table_w = fit_table(table_h, height), fit_table(table_w, width)
+    rows, columns = relative_index(height), relative_index(width)
+    if jax.default_backend() == "cpu":
+        rel_h = jnp.einsum("byxnd,ykd->bnyxk", query, table_h[rows])
+        rel_w = jnp.einsum("byxnd,xkd->bnyxk", query, table_w[columns])
+        return rel_h, rel_w
+    # One product with both tables, of which each query then takes its own rows: products batched
+    # over rows or columns would have all queries transposed first.
+    tables = jnp.concatenate([table_h, table_w])
+    tables = jnp.pad(tables, ((0, -len(tables) % 8), (0, 0)))
+    products = jnp.einsum("byxnd,kd->byxnk", query, tables)
+    by_row = jnp.take_along_axis(products, rows[None, :, None, None], axis=-1)
+    by_column = products[..., len(table_h) :]
+    by_column = jnp.take_along_axis(by_column, columns[None, None, :, None], axis=-1)
+    return jnp.moveaxis(by_row, 3, 1), jnp.moveaxis(by_column, 3, 1)
+
+
+def fit_table(table: Float[Array, "length d"], size: int) -> Float[Array, "new d"]:
+    """A relative-position table for `size` rows or columns, resampled if its length differs."""
     length = 2 * size - 1
-    if table.shape[0] != length:
-        matrix = jnp.asarray(resampling_matrix(table.shape[0], length, "bilinear"), table.dtype)
-        table = matrix @ table
-    return table[np.arange(size)[:, None] - np.arange(size)[None, :] + size - 1]
+    if table.shape[0] == length:
+        return table
+    return jnp.asarray(resampling_matrix(table.shape[0], length, "bilinear"), table.dtype) @ table
+
+
+def relative_index(size: int) -> Int[np.ndarray, "q k"]:
+    """Where a table has the position of query q relative to key k: q - k + size - 1."""
+    return np.arange(size)[:, None] - np.arange(size)[None, :] + size - 1
