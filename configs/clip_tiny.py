@@ -1,4 +1,4 @@
-"""The tiny model's CLIP, first part: contrastive training on generated pictures and captions.
+"""The tiny model's CLIP: contrastive training on generated pictures and captions.
 
 python train.py --config configs/clip_tiny.py --output-dir runs/clip_tiny
 """
@@ -9,11 +9,11 @@ from zsas_jax.training.config import ClipTaskConfig, DataConfig, OptimizerConfig
 from zsas_jax.umci.config import UmciConfig
 
 CLIP = ClipConfig(
-    image_size=128,
+    image_size=96,
     patch_size=8,
-    vision_width=192,
-    vision_layers=8,
-    vision_heads=4,
+    vision_width=96,
+    vision_layers=6,
+    vision_heads=2,
     context_length=32,
     vocab_size=1024,
     text_width=96,
@@ -22,34 +22,23 @@ CLIP = ClipConfig(
     embed_dim=96,
 )
 
-UMCI = UmciConfig(width=192, text_dim=96, hidden_dim=48, layers=(2, 4, 6, 8))
+UMCI = UmciConfig(width=96, text_dim=96, hidden_dim=64, layers=(2, 3, 5, 6))
 
 CONFIG = TrainConfig(
     task="clip",
-    steps=2500,
-    batch_size=128,
+    steps=4000,
+    batch_size=16,
     clip=CLIP,
     umci=UMCI,
-    precision="bfloat16",
-    clip_task=ClipTaskConfig(
-        view_size=192, auxiliary_weight=8.0, region_weight=2.0, balance=0.7, focus=1.0
-    ),
-    data=DataConfig(
-        pictures=16000,
-        stretch=2.0,
-        crop_min=0.4,
-        full_picture=0.3,
-        foreign_patch=0.4,
-        uneven_light=0.3,
-        processes=14,
-    ),
+    clip_task=ClipTaskConfig(state_weight=1.0, region_weight=1.0, auxiliary_weight=4.0),
+    data=DataConfig(stretch=1.5, crop_min=0.3, full_picture=0.1, foreign_patch=0.5),
     optimizer=OptimizerConfig(
         algorithm="muon",
-        learning_rate=4e-3,
+        learning_rate=2e-3,
         weight_decay=0.02,
         b2=0.98,
         warmup_steps=100,
         schedule="cosine",
     ),
-    pipeline=PipelineConfig(method="clip", rough="similarity", clip_image_size=256),
+    pipeline=PipelineConfig(method="clip", rough="similarity", clip_image_size=192),
 )
