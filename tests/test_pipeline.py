@@ -1,6 +1,7 @@
 """The whole program on a tiny random model: methods, frames, independence, compilation."""
 
 import dataclasses
+import functools
 import re
 
 import jax
@@ -19,7 +20,7 @@ from zsas_jax.config import Config, PipelineConfig
 from zsas_jax.errors import ConfigError
 from zsas_jax.model import Model
 from zsas_jax.ops.layers import Buffer, cast_parameters
-from zsas_jax.pipeline import METHODS, embed_for_sam, frames_of, segment
+from zsas_jax.pipeline import METHODS, _segment, embed_for_sam, frames_of, segment
 from zsas_jax.umci import UmciConfig, anomaly_probability
 
 PIPELINE = PipelineConfig(
@@ -396,3 +397,18 @@ def test_padding_entries_of_a_batch_do_no_harm(model):
     padded = run(model, (images, sizes, text, keys), config)
     np.testing.assert_allclose(padded.anomaly_map[:2], whole.anomaly_map[:2], atol=1e-5)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(padded))
+
+
+def test_the_program_of_accelerators_gives_the_maps_of_cpus(model, monkeypatch):
+    # Sizes of its own: blocks of the same shapes would not be traced again.
+    sizes = {"clip_image_size": (48, 64), "rough": "similarity", "cps_stages": 1}
+    config = dataclasses.replace(PIPELINE, method="cascade", **sizes)
+    arguments = model, *photos(canvas=(50, 58))
+    expected = segment(*arguments, config=config)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    found = jax.jit(functools.partial(_segment, config=config))(*arguments)
+    assert expected.region_valid.any()
+    np.testing.assert_array_equal(found.region_valid, expected.region_valid)
+    # A level of a photo on a tie may be rounded the other way.
+    assert np.abs(found.anomaly_map - expected.anomaly_map).mean() < 1e-3
+    np.testing.assert_allclose(found.image_score, expected.image_score, atol=1e-2)

@@ -1,5 +1,6 @@
 """The training loop. It knows parameters, a loss and batches, not what is being trained."""
 
+import contextlib
 import functools
 import logging
 import pathlib
@@ -103,8 +104,8 @@ def train(
     state = devices.copy(_first_state(config, task.params, optimizer))
     frozen = devices.place_frozen(task.frozen, config.shard_frozen)
     step_fn = _make_step(config, optimizer, task.loss, devices)
-    with Checkpoints(output_dir) as checkpoints:
-        batches = iter(task.dataset)
+    batches = iter(task.dataset)
+    with Checkpoints(output_dir) as checkpoints, contextlib.closing(batches):
         first, seconds = 0, 0.0
         if resume and checkpoints.latest is not None:
             first = checkpoints.latest
