@@ -167,7 +167,10 @@ def test_open_clip_config_tells_the_heads(names, tmp_path):
     model = clip_reference.build(**sizes, dim=24)
     path = official.write_safetensors(names(official.state_of(model)), tmp_path / "a.safetensors")
     # open_clip's text towers have 8 heads where nothing is said.
-    description = {"vision_cfg": {"width": 128, "head_width": 32}, "text_cfg": {"layers": 2}}
+    description = {
+        "vision_cfg": {"width": 128, "head_width": 32, "act_kwargs": None, "no_ln_pre": False},
+        "text_cfg": {"layers": 2, "pool_type": "argmax"},
+    }
     for content in ({"model_cfg": description}, description):
         write_json(tmp_path / "open_clip_config.json", content)
         source = open_source(path, activation="quick_gelu")
@@ -184,6 +187,13 @@ def test_open_clip_config_tells_the_heads(names, tmp_path):
         ({"vision_cfg": {"width": 768}}, "vision_cfg.width is 768, expected 128"),
         ({"vision_cfg": 3}, "vision_cfg is 3, expected an object"),
         ([2], r"model_cfg is \[2\], expected an object"),
+        ({"text_cfg": {"no_causal_mask": True}}, "text_cfg.no_causal_mask is True, expected False"),
+        ({"text_cfg": {"pool_type": "last"}}, "text_cfg.pool_type is 'last', expected 'argmax'"),
+        ({"vision_cfg": {"pool_type": "avg"}}, "vision_cfg.pool_type is 'avg', expected 'tok'"),
+        (
+            {"vision_cfg": {"act_kwargs": {"approximate": "tanh"}}},
+            "vision_cfg.act_kwargs is {'approximate': 'tanh'}, expected {}",
+        ),
     ],
 )
 def test_an_open_clip_config_that_does_not_fit(clip, tmp_path, model, message):

@@ -15,6 +15,41 @@ from zsas_jax.clip.config import ClipConfig
 from zsas_jax.errors import WeightConversionError
 from zsas_jax.weights.sources import Folder
 
+# What open_clip's networks compute where nothing is said; weights of another network can have the
+# same names and shapes (CLIPA's text towers see every token).
+_COMPUTED = {
+    "vision_cfg": {
+        "pool_type": "tok",
+        "attentional_pool": False,
+        "global_average_pool": False,
+        "no_ln_pre": False,
+        "final_ln_after_pool": False,
+        "input_patchnorm": False,
+        "act_kwargs": {},
+        "norm_kwargs": {},
+    },
+    "text_cfg": {
+        "pool_type": "argmax",
+        "no_causal_mask": False,
+        "act_kwargs": {},
+        "norm_kwargs": {},
+    },
+}
+
+
+def check_described(folder: Folder) -> None:
+    """Refuses an open_clip_config.json of a network that computes something else than our CLIP."""
+    for name, known in _COMPUTED.items():
+        section = _section(folder, _open_clip_model(folder), name)
+        for field, expected in known.items():
+            value = section.get(field)
+            if value is not None and value != expected:
+                raise _open_clip_error(
+                    folder,
+                    f"{name}.{field} is {value!r}, expected {expected!r}: such a network is not "
+                    "supported",
+                )
+
 
 def described_activation(folder: Folder) -> str | None:
     """The activation of a CLIP."""

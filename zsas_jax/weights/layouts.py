@@ -30,7 +30,12 @@ from zsas_jax.sam import convert as sam_names
 from zsas_jax.sam.config import SamConfig
 from zsas_jax.sam.model import Sam
 from zsas_jax.weights.conversion import Rule, Track, convert, count_problems, silent
-from zsas_jax.weights.described import described_activation, described_heads, described_pixels
+from zsas_jax.weights.described import (
+    check_described,
+    described_activation,
+    described_heads,
+    described_pixels,
+)
 from zsas_jax.weights.sources import PREFERENCE, Folder, Weights, describe_names
 
 NetworkConfig = ClipConfig | SamConfig
@@ -253,6 +258,7 @@ def _config_from_shapes(weights: Weights, layout: Layout, folder: Folder) -> Net
 
 
 def _with_heads(weights: Weights, folder: Folder, sizes: ClipConfig) -> ClipConfig:
+    check_described(folder)
     try:
         return clip_names.with_heads(sizes, described_heads(folder, sizes))
     except ConfigError as error:
