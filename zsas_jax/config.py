@@ -46,7 +46,8 @@ class PipelineConfig:
     patches and text (with clipsam the paper's "w/o UMCI")."""
     compute_dtype: Literal["float32", "bfloat16", "float64"] = "float32"
     """Dtype in which the networks compute; scores and norms stay in at least float32. On CPUs
-    "bfloat16" is for matrix products alone."""
+    "bfloat16" is for matrix products alone. On GPUs and TPUs JAX computes float32 products
+    in TF32 and bfloat16, unless JAX_DEFAULT_MATMUL_PRECISION is "float32"."""
     clip_image_size: int | tuple[int, int] = 518
     """CLIP's input, one side or (height, width), multiples of its patch size, pixels; photos are
     stretched to it. Not specified by ClipSAM; 518 as in APRIL-GAN and AnomalyCLIP for /14
