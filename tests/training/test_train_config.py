@@ -68,8 +68,8 @@ def test_settings_that_the_run_would_not_read_are_refused(task, changes, message
         TrainConfig(task, steps=1, **changes)
 
 
-def test_photos_may_be_validated():
-    TrainConfig("umci", steps=1, auxiliary=PHOTOS, keep="best")
+def test_photos_may_be_validated_and_umci_may_compute_in_bfloat16():
+    TrainConfig("umci", steps=1, auxiliary=PHOTOS, keep="best", precision="bfloat16")
 
 
 @pytest.mark.parametrize(("name", "least"), [("points", 2), ("prompts", 1)])

@@ -94,7 +94,7 @@ def compare(
     """
     maps, memory = {}, {}
     for name, run in runs.items():
-        memory[name] = timing.device_memory_above(lambda: maps.update({name: run()[0]}))  # noqa: B023
+        (maps[name], _), memory[name] = timing.device_memory_above(run)
     expected = next(iter(maps.values()))
     return {name: float(np.abs(found - expected).mean()) for name, found in maps.items()}, memory
 

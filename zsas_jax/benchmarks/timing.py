@@ -162,26 +162,25 @@ def memory_above(run: Callable[[], Any]) -> float:
     return max(0.0, float(_resident()[1] - before))
 
 
-def device_memory_above(run: Callable[[], Any]) -> float | None:
-    """Executes `run`; bytes by which an accelerator's memory grows at most meanwhile, None on CPUs.
+def device_memory_above(run: Callable[[], Any]) -> tuple[Any, float | None]:
+    """What `run` returns, and the bytes by which an accelerator's memory grows at most meanwhile.
 
-    JAX's high-water mark cannot be set back: 0 where JAX has needed more before.
+    None on CPUs. JAX's high-water mark cannot be set back: 0 where JAX has needed more before.
     """
     stats = jax.devices()[0].memory_stats
     if jax.default_backend() == "cpu" or not stats():
-        run()
-        return None
+        return run(), None
     torch = sys.modules.get("torch")
     torch = torch.cuda if torch and torch.cuda.is_available() else None
     before, peer = stats(), 0
     if torch:
         torch.reset_peak_memory_stats()
         peer = torch.memory_allocated()
-    run()
+    result = run()
     after = stats()
     grown = after["peak_bytes_in_use"] > before["peak_bytes_in_use"]
     ours = after["peak_bytes_in_use"] - before["bytes_in_use"] if grown else 0
-    return float(max(ours, torch.max_memory_allocated() - peer if torch else 0))
+    return result, float(max(ours, torch.max_memory_allocated() - peer if torch else 0))
 
 
 def _resident() -> tuple[int, int]:

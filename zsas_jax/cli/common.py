@@ -123,8 +123,8 @@ def set_up_xla() -> pathlib.Path | None:
     `JAX_COMPILATION_CACHE_DIR` names another directory, or turns the cache off where it is empty.
     A directory that cannot be written only costs compile time. Returns the directory in use.
 
-    On NVIDIA GPUs matrix products are cuBLAS's, unless XLA_FLAGS says otherwise: most of the time
-    in which a full-size program compiled went into trying out Triton's for every shape.
+    On NVIDIA GPUs matrix products are cuBLAS's, unless XLA_FLAGS says otherwise: searching
+    for the fastest product of every shape, Triton's among them, makes compiling long.
     """
     flag, flags = "--xla_gpu_enable_triton_gemm", os.environ.get("XLA_FLAGS", "")
     if flag not in flags and shutil.which("nvidia-smi"):
