@@ -44,6 +44,8 @@ def test_missing_fields_take_defaults_and_integers_become_numbers():
         ({"pipeline": {"return_masks": 1}}, ["return_masks", "true or false"]),
         ({"pipeline": {"clip_image_size": [1, 2, 3]}}, ["clip_image_size", "[1, 2, 3]"]),
         ({"pipeline": {"clip_image_size": 0}}, ["clip_image_size", "positive"]),
+        ({"pipeline": {"clip_turns": 3}}, ["clip_turns", "3", "1, 2, 4"]),
+        ({"pipeline": {"clip_turns": 4, "clip_image_size": [8, 16]}}, ["clip_turns", "square"]),
         ({"pipeline": {"quantile": 1.5}}, ["quantile", "1.5", "between 0.0 and 1.0"]),
         ({"pipeline": {"cps_stages": 4}}, ["cps_stages", "between 1 and 3"]),
         ({"pipeline": []}, ["config.pipeline", "table"]),

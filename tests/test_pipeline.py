@@ -306,6 +306,24 @@ def test_an_input_off_the_patch_grid_is_refused(model):
             run(model, photos(), method_config("clip", clip_image_size=size))
 
 
+@pytest.mark.parametrize(("method", "turns"), [("umci", (0, 1, 2, 3)), ("clip", (0, 2))])
+def test_turned_photos_are_averaged_upright(model, method, turns):
+    _, _, text, keys = photos()
+    # CLIP's input size: nothing is resized.
+    images = np.random.default_rng(4).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    sizes = np.full((3, 2), 32, np.int32)
+    settings = {"clip_image_size": 32, "score_map_weight": 0.0}
+    config = method_config(method, **settings)
+    parts = [run(model, (np.rot90(images, k, (1, 2)), sizes, text, keys), config) for k in turns]
+    config = dataclasses.replace(config, clip_turns=len(turns))
+    found = run(model, (images, sizes, text, keys), config)
+    upright = [np.rot90(part.rough_map, -k, (1, 2)) for part, k in zip(parts, turns, strict=True)]
+    assert np.ptp(upright, axis=0).max() > 0.01
+    np.testing.assert_allclose(found.rough_map, np.mean(upright, axis=0), atol=1e-5)
+    scores = np.mean([part.image_score for part in parts], axis=0)
+    np.testing.assert_allclose(found.image_score, scores, atol=1e-5)
+
+
 def test_the_rough_map_is_differentiable_in_umci(model):
     batch = tuple(map(jnp.asarray, photos()))
     weights = jnp.asarray(np.random.default_rng(3).normal(size=(3, *CANVAS)), jnp.float32)

@@ -52,6 +52,10 @@ class PipelineConfig:
     """CLIP's input, one side or (height, width), multiples of its patch size, pixels; photos are
     stretched to it. Not specified by ClipSAM; 518 as in APRIL-GAN and AnomalyCLIP for /14
     models."""
+    clip_turns: Literal[1, 2, 4] = 1
+    """Orientations of the photo whose rough maps and class probabilities are averaged: as it is,
+    upside down too, or all four quarter turns (of a square input). None of the papers does it; a
+    small network errs differently in each, and CLIP's part takes as many times as long."""
     refine_at_a_time: int = 0
     """Images that SAM takes at a time, those first whose rough map reaches the threshold; SAM does
     not run for the others, which it would not change. 0 runs SAM once on the whole batch. On a line
@@ -135,6 +139,7 @@ class PipelineConfig:
             "method",
             "rough",
             "compute_dtype",
+            "clip_turns",
             "point_rule",
             "negative_rule",
             "cascade_mask_confidence",
@@ -149,6 +154,11 @@ class PipelineConfig:
         if min(self.clip_size) < 1:
             raise ConfigError(
                 f"pipeline.clip_image_size is {self.clip_image_size}: expected positive pixels"
+            )
+        if self.clip_turns == 4 and len(set(self.clip_size)) > 1:
+            raise ConfigError(
+                f"pipeline.clip_turns is 4, but clip_image_size is {self.clip_image_size}: expected "
+                "a square for quarter turns"
             )
 
     @property
@@ -258,9 +268,9 @@ def from_dict(cls: type, data: Any, path: str = "config") -> Any:
     return cls(**values)
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
+def suggestion(name: Any, known: Iterable[Any]) -> str:
     """The end of an error sentence: the nearest known name, or all of them."""
-    known = sorted(known)
+    known = sorted(map(str, known))
     near = difflib.get_close_matches(str(name), known, n=1)
     return f": did you mean {near[0]!r}?" if near else f": expected one of {', '.join(known)}"
 
@@ -323,10 +333,10 @@ def _describe(kind: Any) -> str:
     return names.get(kind, str(kind))
 
 
-def _choices(cls: type, name: str) -> tuple[str, ...]:
+def _choices(cls: type, name: str) -> tuple[Any, ...]:
     return typing.get_args(typing.get_type_hints(cls)[name])
 
 
-def _check_choice(path: str, value: Any, choices: tuple[str, ...]) -> None:
+def _check_choice(path: str, value: Any, choices: tuple[Any, ...]) -> None:
     if value not in choices:
         raise ConfigError(f"{path} is {value!r}{suggestion(value, choices)}")

@@ -209,6 +209,9 @@ def rough_segmentation(
     levels = resize_pillow(images, sizes, size, size, "bicubic")
     mean, std = jnp.asarray(clip.config.pixel_mean), jnp.asarray(clip.config.pixel_std)
     pixels = (levels / 255 - mean) / std
+    turns = range(0, 4, 4 // config.clip_turns)
+    count, pixels = len(pixels), jnp.concatenate([jnp.rot90(pixels, k, (1, 2)) for k in turns])
+    text = jnp.concatenate([text] * config.clip_turns)
     if kind == "umci":
         umci = _require(model, "umci", config)
         encoding = clip_api.encode_image(clip, pixels, umci.config.layers)
@@ -218,6 +221,11 @@ def rough_segmentation(
         patches = clip_api.project_patches(clip, encoding.patch_tokens[0])
         rough = abnormal_similarity(clip, patches, text).reshape(-1, *grid)
     class_probability = abnormal_similarity(clip, encoding.class_embedding[:, None], text)[:, 0]
+    if config.clip_turns > 1:
+        parts = jnp.split(rough, config.clip_turns)
+        rough = sum(jnp.rot90(part, -k, (1, 2)) for part, k in zip(parts, turns, strict=True))
+        rough = rough / config.clip_turns
+        class_probability = class_probability.reshape(-1, count).mean(axis=0)
     canvas = jax.vmap(lambda x, size: resize_bilinear(x, grid, size, _sides(images)))(rough, sizes)
     return Rough(rough, canvas, class_probability)
 

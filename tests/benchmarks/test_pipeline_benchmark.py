@@ -21,14 +21,15 @@ def tiny():
 
 
 @pytest.mark.parametrize(
-    ("stages", "confidence"),
-    [pytest.param(1, "iou", marks=pytest.mark.full), (3, "iou_times_rough")],
+    ("stages", "confidence", "turns"),
+    [pytest.param(1, "iou", 1, marks=pytest.mark.full), (3, "iou_times_rough", 4)],
 )
-def test_maps_and_scores_agree(tiny, stages, confidence):
+def test_maps_and_scores_agree(tiny, stages, confidence, turns):
     networks, config, text = tiny
     config = dataclasses.replace(
         config,
         clip_image_size=networks.sam.config.image_size,
+        clip_turns=turns,
         cps_stages=stages,
         cascade_rough_weight=0.5,
         cascade_mask_confidence=confidence,

@@ -112,6 +112,9 @@ class TorchPipeline:
         size = self.config.clip_size
         resized = F.interpolate(pixels, size, mode="bicubic", antialias=True).clamp(0, 255)
         inputs = ((resized / 255 - self.mean) / self.std).to(self.dtype)
+        turns = range(0, 4, 4 // self.config.clip_turns)
+        inputs = torch.cat([torch.rot90(inputs, k, (2, 3)) for k in turns])
+        text = text.repeat(len(turns), 1, 1)
         output = self.clip(inputs, output_hidden_states=True, interpolate_pos_encoding=True)
         grid = (size[0] // self.patch, size[1] // self.patch)
         tokens = [output.hidden_states[layer][:, 1:] for layer in self.layers]
@@ -119,7 +122,10 @@ class TorchPipeline:
         rough = logits.float().softmax(-1)[..., 1].mean(1)
         feature = F.normalize(self.projection(output.pooler_output).float(), dim=-1)
         cosine = torch.einsum("bd,btd->bt", feature, text)
-        return rough, (self.scale * cosine).softmax(-1)[:, 1]
+        probability = (self.scale * cosine).softmax(-1)[:, 1]
+        parts = zip(rough.chunk(len(turns)), turns, strict=True)
+        upright = torch.stack([torch.rot90(part, -k, (1, 2)) for part, k in parts])
+        return upright.mean(0), probability.reshape(len(turns), -1).mean(0)
 
     def embed(self, pixels: Tensor, frame: tuple[int, int]) -> Tensor:
         """SAM's image embeddings."""
