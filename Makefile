@@ -33,7 +33,7 @@ $(VENV)/.lint: $(VENV)/.core
 	@touch $@
 
 demo: $(VENV)/.core
-	$(BIN)/python evaluate.py --overwrite --limit 300
+	$(BIN)/python evaluate.py --overwrite --limit 180
 
 test: $(VENV)/.test
 	XLA_FLAGS="$(QUICK_COMPILATION) $$XLA_FLAGS" $(BIN)/python -m pytest -n auto --durations=10

@@ -25,8 +25,8 @@ CONFIG = TrainConfig(
         learning_rate=1e-5, weight_decay=0.01, warmup_steps=2, schedule="cosine"
     ),
     pipeline=PipelineConfig(
-        clip_image_size=320,
-        clip_turns=4,
+        clip_image_size=384,
+        clip_turns=2,
         rough_threshold=0.8,
         regions=2,
         cps_stages=2,
