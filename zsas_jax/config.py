@@ -53,7 +53,7 @@ class PipelineConfig:
     stretched to it. Not specified by ClipSAM; 518 as in APRIL-GAN and AnomalyCLIP for /14
     models."""
     clip_turns: Literal[1, 2, 4] = 1
-    """Orientations of the photo whose rough maps and class probabilities are averaged: as it is,
+    """Orientations whose rough maps and class probabilities are averaged: the photo as it is,
     upside down too, or all four quarter turns (of a square input). None of the papers does it; a
     small network errs differently in each, and CLIP's part takes as many times as long."""
     refine_at_a_time: int = 0
@@ -157,8 +157,8 @@ class PipelineConfig:
             )
         if self.clip_turns == 4 and len(set(self.clip_size)) > 1:
             raise ConfigError(
-                f"pipeline.clip_turns is 4, but clip_image_size is {self.clip_image_size}: expected "
-                "a square for quarter turns"
+                "pipeline.clip_turns is 4, which needs a square, but clip_image_size is "
+                f"{self.clip_image_size}: expected one side, or turns 1 or 2"
             )
 
     @property

@@ -196,7 +196,9 @@ def rough_segmentation(
     kind: str,
     config: PipelineConfig,
 ) -> Rough:
-    """S_a from CLIP: UMCI's abnormal probability, or the similarity of last patches and text."""
+    """S_a from CLIP: UMCI's abnormal probability, or the similarity of last patches and text; the
+    mean over the orientations that the config asks for.
+    """
     clip = _require(model, "clip", config)
     size, patch = config.clip_size, clip.config.patch_size
     if any(side % patch for side in size):
@@ -222,9 +224,8 @@ def rough_segmentation(
         rough = abnormal_similarity(clip, patches, text).reshape(-1, *grid)
     class_probability = abnormal_similarity(clip, encoding.class_embedding[:, None], text)[:, 0]
     if config.clip_turns > 1:
-        parts = jnp.split(rough, config.clip_turns)
-        rough = sum(jnp.rot90(part, -k, (1, 2)) for part, k in zip(parts, turns, strict=True))
-        rough = rough / config.clip_turns
+        parts = zip(jnp.split(rough, config.clip_turns), turns, strict=True)
+        rough = jnp.stack([jnp.rot90(part, -k, (1, 2)) for part, k in parts]).mean(axis=0)
         class_probability = class_probability.reshape(-1, count).mean(axis=0)
     canvas = jax.vmap(lambda x, size: resize_bilinear(x, grid, size, _sides(images)))(rough, sizes)
     return Rough(rough, canvas, class_probability)
