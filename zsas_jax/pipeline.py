@@ -212,7 +212,7 @@ def rough_segmentation(
     mean, std = jnp.asarray(clip.config.pixel_mean), jnp.asarray(clip.config.pixel_std)
     pixels = (levels / 255 - mean) / std
     turns = range(0, 4, 4 // config.clip_turns)
-    count, pixels = len(pixels), jnp.concatenate([jnp.rot90(pixels, k, (1, 2)) for k in turns])
+    pixels = jnp.concatenate([jnp.rot90(pixels, k, (1, 2)) for k in turns])
     text = jnp.concatenate([text] * config.clip_turns)
     if kind == "umci":
         umci = _require(model, "umci", config)
@@ -223,10 +223,9 @@ def rough_segmentation(
         patches = clip_api.project_patches(clip, encoding.patch_tokens[0])
         rough = abnormal_similarity(clip, patches, text).reshape(-1, *grid)
     class_probability = abnormal_similarity(clip, encoding.class_embedding[:, None], text)[:, 0]
-    if config.clip_turns > 1:
-        parts = zip(jnp.split(rough, config.clip_turns), turns, strict=True)
-        rough = jnp.stack([jnp.rot90(part, -k, (1, 2)) for part, k in parts]).mean(axis=0)
-        class_probability = class_probability.reshape(-1, count).mean(axis=0)
+    parts = zip(jnp.split(rough, config.clip_turns), turns, strict=True)
+    rough = jnp.stack([jnp.rot90(part, -k, (1, 2)) for part, k in parts]).mean(axis=0)
+    class_probability = class_probability.reshape(config.clip_turns, -1).mean(axis=0)
     canvas = jax.vmap(lambda x, size: resize_bilinear(x, grid, size, _sides(images)))(rough, sizes)
     return Rough(rough, canvas, class_probability)
 
