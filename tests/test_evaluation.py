@@ -3,6 +3,8 @@ import dataclasses
 import errno
 import json
 import resource
+import subprocess
+import sys
 import types
 
 import numpy as np
@@ -436,6 +438,22 @@ def test_photos_that_can_be_read_again_are_no_failures(bundle, calls, tmp_path, 
     assert result.reused
     assert result.failures == []
     assert len(result.scores) == 10
+
+
+def test_one_process_writes_results_at_a_time(bundle, calls, tmp_path):
+    directory = tmp_path / "mvtec" / "umci"
+    code = (
+        "import sys, pathlib; from zsas_jax.report.results import sole_writer\n"
+        "with sole_writer(pathlib.Path(sys.argv[1])): print('ready', flush=True); input()"
+    )
+    command = [sys.executable, "-c", code, str(directory)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"ready\n"
+        with pytest.raises(ConfigError, match=r"mvtec/umci.*another --output-dir"):
+            run(bundle, Source(), tmp_path)
+        other.kill()  # One that dies lets go.
+    assert len(run(bundle, Source(), tmp_path).scores) > 0
 
 
 def test_an_interruption_while_old_results_are_removed(bundle, calls, tmp_path, monkeypatch):

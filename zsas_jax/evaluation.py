@@ -105,7 +105,7 @@ def evaluate(
 
     Raises:
         DatasetError: an empty source. ConfigError: a setting out of range, an output directory
-            that cannot be written or holds other results.
+            that cannot be written, holds other results or is being written by another process.
     """
     chosen: PipelineConfig = bundle.config.pipeline if config is None else config
     if threshold is not None:
@@ -134,59 +134,60 @@ def evaluate(
     key = run_key(settings, data=fingerprint, photos=len(source), outputs=outputs)
     directory = pathlib.Path(output_dir) / dataset / chosen.method
     journal = Journal(directory, key, journal_seconds)
-    resume = fingerprint is not None and not overwrite
-    results.check_directory(directory, settings, overwrite=overwrite)
-    if resume and results.finished_key(directory) == key:
-        return _stored(directory)
-    noted = journal.load() if resume else None
-    results.claim_directory(directory, settings, keep=noted is not None)
+    with results.sole_writer(directory):
+        resume = fingerprint is not None and not overwrite
+        results.check_directory(directory, settings, overwrite=overwrite)
+        if resume and results.finished_key(directory) == key:
+            return _stored(directory)
+        noted = journal.load() if resume else None
+        results.claim_directory(directory, settings, keep=noted is not None)
 
-    collector = Collector(
-        directory,
-        chosen,
-        resolution,
-        overlays_per_category,
-        save_maps,
-        open_small_maps(directory, len(source)),
-        metric_options,
-    )
-    if noted is not None:
-        collector.restore(*noted)
-    reused = len(collector.done)
-    run = _Run(bundle, source, chosen, prompts, batch_size, seed, chips, collector.steps)
-    indices = _spread(len(source), limit)
-    done = set(collector.done)
-    remaining = [index for index in indices if index not in done]
-    with tqdm(total=len(indices), initial=reused, unit="image", disable=not progress) as bar:
-        started = time.perf_counter() - collector.seconds
-        for batch, output in run.batches(remaining, compiled=collector.full_canvases):
-            collector.add(batch, output, source.has_masks)
-            if len(batch.records) == run.full_size(batch.canvas.shape[1]):
-                collector.full_canvases.add(batch.canvas.shape[1])
-            collector.seconds = time.perf_counter() - started
-            if journal.is_due():
-                journal.save(*collector.state())
-            bar.update(len(batch.records) + len(batch.failures))
-    if remaining:
-        journal.save(*collector.state())
+        collector = Collector(
+            directory,
+            chosen,
+            resolution,
+            overlays_per_category,
+            save_maps,
+            open_small_maps(directory, len(source)),
+            metric_options,
+        )
+        if noted is not None:
+            collector.restore(*noted)
+        reused = len(collector.done)
+        run = _Run(bundle, source, chosen, prompts, batch_size, seed, chips, collector.steps)
+        indices = _spread(len(source), limit)
+        done = set(collector.done)
+        remaining = [index for index in indices if index not in done]
+        with tqdm(total=len(indices), initial=reused, unit="image", disable=not progress) as bar:
+            started = time.perf_counter() - collector.seconds
+            for batch, output in run.batches(remaining, compiled=collector.full_canvases):
+                collector.add(batch, output, source.has_masks)
+                if len(batch.records) == run.full_size(batch.canvas.shape[1]):
+                    collector.full_canvases.add(batch.canvas.shape[1])
+                collector.seconds = time.perf_counter() - started
+                if journal.is_due():
+                    journal.save(*collector.state())
+                bar.update(len(batch.records) + len(batch.failures))
+        if remaining:
+            journal.save(*collector.state())
 
-    with collector.steps.timed("metrics"):
-        scored = collector.summary()
-    timing = _timing(collector, batch_size, len(chips))
-    with collector.steps.timed("pictures"):
-        strips = _draw_strips(run, collector, strips_per_category)
-    timing["steps_seconds"] = dict(collector.steps)
-    metrics = {
-        **scored,
-        "warnings": list(warnings),
-        "config": settings,
-        "versions": results.versions(),
-        "timing": timing,
-    }
-    results.save_results(directory, collector, metrics)
-    report_details.save(directory, key, collector, strips)
-    journal.remove()
-    return _result(directory, collector, metrics, reused)
+        with collector.steps.timed("metrics"):
+            scored = collector.summary()
+        timing = _timing(collector, batch_size, len(chips))
+        with collector.steps.timed("pictures"):
+            strips = _draw_strips(run, collector, strips_per_category)
+        timing["steps_seconds"] = dict(collector.steps)
+        metrics = {
+            **scored,
+            "warnings": list(warnings),
+            "config": settings,
+            "versions": results.versions(),
+            "timing": timing,
+        }
+        results.save_results(directory, collector, metrics)
+        report_details.save(directory, key, collector, strips)
+        journal.remove()
+        return _result(directory, collector, metrics, reused)
 
 
 def _draw_strips(run: "_Run", collector: Collector, per_category: int) -> list[dict[str, Any]]:

@@ -1,11 +1,15 @@
 """The directory of one run's results: claimed before anything is computed."""
 
+import contextlib
 import json
 import pathlib
 import platform
 import shutil
+from collections.abc import Iterator
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
+
+import filelock
 
 from zsas_jax.data.folder import RESULTS
 from zsas_jax.errors import ConfigError
@@ -32,6 +36,32 @@ _FILES = (
 _FOLDERS = ("overlays", "maps", "masks", "strips")
 
 
+@contextlib.contextmanager
+def sole_writer(directory: pathlib.Path) -> Iterator[None]:
+    """Keeps other processes from writing results there; a process that dies lets go.
+
+    Raises:
+        ConfigError: another process is at it; a directory that cannot be written.
+    """
+    lock = filelock.FileLock(directory / ".lock", timeout=0)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        # Some network file systems have no locks.
+        with contextlib.suppress(NotImplementedError):
+            lock.acquire()
+    except filelock.Timeout:
+        raise ConfigError(
+            f"another process is writing results to {directory}: expected that it ends first, or "
+            "another --output-dir"
+        ) from None
+    except OSError as error:
+        raise _not_writable(directory, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def check_directory(
     directory: pathlib.Path, config: dict[str, Any], *, overwrite: bool = False
 ) -> None:
@@ -42,7 +72,6 @@ def check_directory(
             `overwrite`; a directory that cannot be written.
     """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         if not overwrite:
             _refuse_others(directory, _plain(config))
     except OSError as error:
