@@ -443,8 +443,8 @@ def test_photos_that_can_be_read_again_are_no_failures(bundle, calls, tmp_path, 
 def test_one_process_writes_results_at_a_time(bundle, calls, tmp_path):
     directory = tmp_path / "mvtec" / "umci"
     code = (
-        "import sys, pathlib; from zsas_jax.report.results import sole_writer\n"
-        "with sole_writer(pathlib.Path(sys.argv[1])): print('ready', flush=True); input()"
+        "import sys; from zsas_jax.files import sole_writer\n"
+        "with sole_writer(sys.argv[1]): print('ready', flush=True); input()"
     )
     command = [sys.executable, "-c", code, str(directory)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:

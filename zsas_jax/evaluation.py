@@ -18,6 +18,7 @@ from zsas_jax.config import PipelineConfig, to_dict
 from zsas_jax.data import loader
 from zsas_jax.data.canvas import batch_size_for
 from zsas_jax.errors import ConfigError, DatasetError
+from zsas_jax.files import sole_writer
 from zsas_jax.metrics import MetricOptions
 from zsas_jax.metrics.resolution import DEFAULT_RESOLUTION, Resolution
 from zsas_jax.ops.layers import cast_parameters
@@ -134,7 +135,7 @@ def evaluate(
     key = run_key(settings, data=fingerprint, photos=len(source), outputs=outputs)
     directory = pathlib.Path(output_dir) / dataset / chosen.method
     journal = Journal(directory, key, journal_seconds)
-    with results.sole_writer(directory):
+    with sole_writer(directory):
         resume = fingerprint is not None and not overwrite
         results.check_directory(directory, settings, overwrite=overwrite)
         if resume and results.finished_key(directory) == key:

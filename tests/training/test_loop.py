@@ -18,6 +18,7 @@ from random_weights import random_weights
 from zsas_jax.clip.config import ClipConfig
 from zsas_jax.config import Config
 from zsas_jax.errors import CheckpointError, ConfigError, ZsasError
+from zsas_jax.files import sole_writer
 from zsas_jax.model import Model
 from zsas_jax.training import journal, loop
 from zsas_jax.training.config import AuxiliaryConfig, OptimizerConfig, TrainConfig
@@ -258,6 +259,13 @@ def test_config_is_saved_and_an_unwritable_directory_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be written"):
         _run(tmp_path / "file" / "run")
+
+
+def test_a_directory_that_another_run_writes_to_is_refused(tmp_path):
+    with sole_writer(tmp_path / "run"), pytest.raises(ConfigError, match="another process"):
+        _run(tmp_path / "run")
+    _run(tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "model").is_dir()
 
 
 def test_vectors_are_not_decayed():

@@ -1,18 +1,15 @@
 """The directory of one run's results: claimed before anything is computed."""
 
-import contextlib
 import json
 import pathlib
 import platform
 import shutil
-from collections.abc import Iterator
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-import filelock
-
 from zsas_jax.data.folder import RESULTS
 from zsas_jax.errors import ConfigError
+from zsas_jax.files import not_writable
 from zsas_jax.report.files import read_csv, save_csv, save_json
 from zsas_jax.report.journal import JOURNAL
 
@@ -36,32 +33,6 @@ _FILES = (
 _FOLDERS = ("overlays", "maps", "masks", "strips")
 
 
-@contextlib.contextmanager
-def sole_writer(directory: pathlib.Path) -> Iterator[None]:
-    """Keeps other processes from writing results there; a process that dies lets go.
-
-    Raises:
-        ConfigError: another process is at it; a directory that cannot be written.
-    """
-    lock = filelock.FileLock(directory / ".lock", timeout=0)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        # Some network file systems have no locks.
-        with contextlib.suppress(NotImplementedError):
-            lock.acquire()
-    except filelock.Timeout:
-        raise ConfigError(
-            f"another process is writing results to {directory}: expected that it ends first, or "
-            "another --output-dir"
-        ) from None
-    except OSError as error:
-        raise _not_writable(directory, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def check_directory(
     directory: pathlib.Path, config: dict[str, Any], *, overwrite: bool = False
 ) -> None:
@@ -75,7 +46,7 @@ def check_directory(
         if not overwrite:
             _refuse_others(directory, _plain(config))
     except OSError as error:
-        raise _not_writable(directory, error) from error
+        raise not_writable(directory, error) from error
 
 
 def claim_directory(directory: pathlib.Path, config: dict[str, Any], *, keep: bool = False) -> None:
@@ -103,7 +74,7 @@ def claim_directory(directory: pathlib.Path, config: dict[str, Any], *, keep: bo
                 part.unlink(missing_ok=True)
         save_json(directory / RUN_FILE, _plain(config))
     except OSError as error:
-        raise _not_writable(directory, error) from error
+        raise not_writable(directory, error) from error
 
 
 def finished_key(directory: pathlib.Path) -> str | None:
@@ -152,13 +123,6 @@ def load_results(
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(config))
-
-
-def _not_writable(directory: pathlib.Path, error: OSError) -> ConfigError:
-    return ConfigError(
-        f"output directory {directory} cannot be written ({error.strerror}): "
-        "expected a directory of your own"
-    )
 
 
 def _refuse_others(directory: pathlib.Path, config: dict[str, Any]) -> None:

@@ -12,8 +12,8 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from zsas_jax.config import to_dict
-from zsas_jax.errors import CheckpointError, ConfigError
-from zsas_jax.files import atomic_path
+from zsas_jax.errors import CheckpointError
+from zsas_jax.files import atomic_path, not_writable
 from zsas_jax.training.config import TrainConfig
 from zsas_jax.training.devices import wait_for_all
 
@@ -254,7 +254,7 @@ def claim_directory(config: TrainConfig, output_dir: pathlib.Path) -> None:
         with atomic_path(file) as part:
             part.write_text(json.dumps(to_dict(config), indent=1) + "\n")
     except OSError as error:
-        raise ConfigError(f"{output_dir} cannot be written: {error.strerror}") from error
+        raise not_writable(output_dir, error) from error
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 import optax
 
 from zsas_jax.errors import ZsasError
+from zsas_jax.files import sole_writer
 from zsas_jax.training.checkpoints import Checkpoints, check_directory, claim_directory
 from zsas_jax.training.config import TrainConfig
 from zsas_jax.training.devices import Devices, any_process, wait_for_all
@@ -87,7 +88,8 @@ def train(
 
     Raises:
         CheckpointError: the directory holds another run, or nothing to resume, or is full.
-        ConfigError: a batch that the devices cannot share.
+        ConfigError: a batch that the devices cannot share; a directory that another process writes
+            to.
         ZsasError: the loss is no longer finite; it names the step, the last checkpoint and the
             likely cause.
     """
@@ -105,7 +107,8 @@ def train(
     frozen = devices.place_frozen(task.frozen, config.shard_frozen)
     step_fn = _make_step(config, optimizer, task.loss, devices)
     batches = iter(task.dataset)
-    with Checkpoints(output_dir) as checkpoints, contextlib.closing(batches):
+    alone = sole_writer(output_dir) if devices.writes else contextlib.nullcontext()
+    with alone, Checkpoints(output_dir) as checkpoints, contextlib.closing(batches):
         first, seconds = 0, 0.0
         if resume and checkpoints.latest is not None:
             first = checkpoints.latest
