@@ -15,6 +15,7 @@ from zsas_jax import evaluation, pipeline
 from zsas_jax.config import PipelineConfig
 from zsas_jax.data.folder import FolderSource
 from zsas_jax.errors import ConfigError, DatasetError
+from zsas_jax.files import sole_writer
 from zsas_jax.metrics import METRICS, MetricOptions, evaluate_maps
 from zsas_jax.metrics.resolution import resize_map, resize_mask
 from zsas_jax.pipeline import Segmentation
@@ -453,7 +454,10 @@ def test_one_process_writes_results_at_a_time(bundle, calls, tmp_path):
         with pytest.raises(ConfigError, match=r"mvtec/umci.*another --output-dir"):
             run(bundle, Source(), tmp_path)
         other.kill()  # One that dies lets go.
-    assert len(run(bundle, Source(), tmp_path).scores) > 0
+    scores = run(bundle, Source(), tmp_path, fingerprint="data").scores
+    assert len(scores) > 0
+    with sole_writer(directory):  # Finished results are only read.
+        assert run(bundle, Source(), tmp_path, fingerprint="data").scores == scores
 
 
 def test_an_interruption_while_old_results_are_removed(bundle, calls, tmp_path, monkeypatch):

@@ -135,11 +135,11 @@ def evaluate(
     key = run_key(settings, data=fingerprint, photos=len(source), outputs=outputs)
     directory = pathlib.Path(output_dir) / dataset / chosen.method
     journal = Journal(directory, key, journal_seconds)
+    resume = fingerprint is not None and not overwrite
+    results.check_directory(directory, settings, overwrite=overwrite)
+    if resume and results.finished_key(directory) == key:
+        return _stored(directory)
     with sole_writer(directory):
-        resume = fingerprint is not None and not overwrite
-        results.check_directory(directory, settings, overwrite=overwrite)
-        if resume and results.finished_key(directory) == key:
-            return _stored(directory)
         noted = journal.load() if resume else None
         results.claim_directory(directory, settings, keep=noted is not None)
 

@@ -35,7 +35,7 @@ def sole_writer(directory: str | os.PathLike[str]) -> Iterator[None]:
     lock = filelock.FileLock(directory / ".lock", timeout=0)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        # Some network file systems have no locks.
+        # Where a file system has no locks, older versions of filelock raise this.
         with contextlib.suppress(NotImplementedError):
             lock.acquire()
     except filelock.Timeout:

@@ -264,7 +264,8 @@ def test_config_is_saved_and_an_unwritable_directory_is_one_sentence(tmp_path):
 def test_a_directory_that_another_run_writes_to_is_refused(tmp_path):
     with sole_writer(tmp_path / "run"), pytest.raises(ConfigError, match="another process"):
         _run(tmp_path / "run")
-    _run(tmp_path / "run", resume=True)
+    assert not (tmp_path / "run" / "config.json").exists()
+    _run(tmp_path / "run")
     assert (tmp_path / "run" / "model").is_dir()
 
 

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from zsas_jax.errors import ConfigError
-from zsas_jax.files import atomic_path
+from zsas_jax.files import atomic_path, not_writable
 
 
 class Journal:
@@ -47,7 +46,7 @@ class Journal:
                 str(self._directory / "tensorboard"), purge_step=self._first + 1, flush_secs=10
             )
         except OSError as error:
-            raise ConfigError(f"{self._directory} cannot be written: {error.strerror}") from error
+            raise not_writable(self._directory, error) from error
         values = self._steps.last.items()
         self.row = {name: float(value) for name, value in values if name != "step"}
         return self

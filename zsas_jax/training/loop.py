@@ -98,17 +98,24 @@ def train(
     output_dir = output_dir.absolute()
     check_directory(config, output_dir, resume=resume)
     wait_for_all("every process has looked at the directory")
-    if devices.writes:
-        claim_directory(config, output_dir)
-    wait_for_all("the directory is claimed")
+    with sole_writer(output_dir) if devices.writes else contextlib.nullcontext():
+        if devices.writes:
+            claim_directory(config, output_dir)
+        wait_for_all("the directory is claimed")
+        return _train(config, task, output_dir, resume, devices)
+
+
+def _train(
+    config: TrainConfig, task: Task, output_dir: pathlib.Path, resume: bool, devices: Devices
+) -> pathlib.Path | None:
+    """`train` in a directory of its own."""
     total = config.steps or config.epochs * task.steps_per_epoch
     optimizer = make_optimizer(config.optimizer, total)
     state = devices.copy(_first_state(config, task.params, optimizer))
     frozen = devices.place_frozen(task.frozen, config.shard_frozen)
     step_fn = _make_step(config, optimizer, task.loss, devices)
     batches = iter(task.dataset)
-    alone = sole_writer(output_dir) if devices.writes else contextlib.nullcontext()
-    with alone, Checkpoints(output_dir) as checkpoints, contextlib.closing(batches):
+    with Checkpoints(output_dir) as checkpoints, contextlib.closing(batches):
         first, seconds = 0, 0.0
         if resume and checkpoints.latest is not None:
             first = checkpoints.latest
