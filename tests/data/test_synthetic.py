@@ -157,6 +157,17 @@ def test_splits_never_meet():
     assert not set(classes.DEFECTS["train"].values()) & set(classes.DEFECTS["eval"].values())
 
 
+def test_training_defects_are_as_large_as_those_of_the_evaluation():
+    """With small ones alone, a network ignores what takes in much of a picture."""
+    areas = {}
+    for defect in ("uncoated", "burn", "ripple"):
+        names = [n for n, spec in classes.CLASSES["train"].items() if defect in spec.defects]
+        shares = [render(name, 7, defect=defect, size=64).mask.mean() for name in names[:16]]
+        areas[defect] = np.quantile(shares, 0.8)
+    assert areas["uncoated"] > 0.15
+    assert min(areas.values()) > 0.05, areas
+
+
 def test_parameter_bands_never_meet_and_draws_stay_inside():
     rng = np.random.default_rng(0)
     for name, bands in splits.RANGES.items():

@@ -22,6 +22,10 @@ PHRASES = {
     "fold": ("wrinkled {}", "{} with a fold"),
     "glue": ("{} with glue on it", "{} with a smear"),
     "flaw": ("flawed {}", "{} with a flaw", "{} with an irregular spot"),
+    "uncoated": ("unevenly coated {}", "{} with an uncoated area", "{} with a missing coating"),
+    "burn": ("burnt {}", "{} with a burn mark", "scorched {}"),
+    "ripple": ("buckled {}", "{} with ripples"),
+    "wrong_part": ("{} with a wrong part", "wrongly assembled {}", "{} with a part too many"),
     "rough_patch": ("{} with a rough patch", "{} with a foreign patch"),
 }
 # Ways of saying "normal" and "abnormal" beside the ensemble's own, so that both ideas are learned.

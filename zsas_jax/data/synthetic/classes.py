@@ -6,6 +6,7 @@ from typing import NamedTuple
 from zsas_jax.data.synthetic import (
     defects,
     defects_soft,
+    defects_wide,
     held_out,
     held_out_defects,
     held_out_objects,
@@ -30,10 +31,11 @@ class ClassSpec(NamedTuple):
 
 
 COMMON = ("scratch", "crack", "hole", "stain", "chip", "dent", "discoloration", "flaw")
-HARD = (*COMMON, "wear", "glue")
-SOFT = ("hole", "stain", "discoloration", "fray", "wear", "fold", "glue", "rough_patch", "flaw")
-SMALL = (*COMMON, "rough_patch")
-PARTED = (*SMALL, "missing_part")
+HARD = (*COMMON, "wear", "glue", "uncoated", "burn")
+CLOTH = ("hole", "stain", "discoloration", "fray", "wear", "fold", "glue", "rough_patch", "flaw")
+SOFT = (*CLOTH, "uncoated", "burn", "ripple")
+SMALL = (*COMMON, "rough_patch", "uncoated", "burn")
+PARTED = (*SMALL, "missing_part", "wrong_part")
 
 TRAIN = {
     "brushed_metal": ClassSpec(
@@ -46,7 +48,9 @@ TRAIN = {
     "fabric": ClassSpec(surfaces.fabric, SOFT, 0.2, marked=0.3),
     "carpet": ClassSpec(surfaces.carpet, SOFT, 0.2, marked=0.3),
     "grid": ClassSpec(
-        surfaces.grid, ("stain", "discoloration", "glue", "rough_patch", "flaw"), 0.4
+        surfaces.grid,
+        ("stain", "discoloration", "glue", "rough_patch", "flaw", "uncoated", "ripple"),
+        0.4,
     ),
     "tile": ClassSpec(surfaces_built.tile, (*HARD, "rough_patch"), 0.2, marked=0.3),
     "paper": ClassSpec(surfaces_built.paper, (*SOFT, "scratch", "chip"), 0.2),
@@ -59,7 +63,7 @@ TRAIN = {
         surfaces_built.painted_sheet, (*HARD, "rough_patch"), 0.2, marked=0.3
     ),
     "composite": ClassSpec(
-        surfaces_built.composite, (*HARD, "fray", "fold", "rough_patch"), 0.3, marked=0.3
+        surfaces_built.composite, (*HARD, "fray", "fold", "rough_patch", "ripple"), 0.3, marked=0.3
     ),
     "metal_nut": ClassSpec(objects.metal_nut, PARTED, 0.3, 0.05),
     "washer": ClassSpec(objects.washer, SMALL, 0.3, 0.05),
@@ -75,7 +79,11 @@ TRAIN = {
     "button": ClassSpec(objects_assembled.button, PARTED, 0.1, 0.05),
     "bracket": ClassSpec(objects_assembled.bracket, PARTED, 0.3, 0.05),
     "material": ClassSpec(
-        made_up.material, (*HARD, "fray", "fold", "rough_patch"), 0.2, marked=0.2, weight=12
+        made_up.material,
+        (*HARD, "fray", "fold", "rough_patch", "ripple"),
+        0.2,
+        marked=0.2,
+        weight=12,
     ),
     "part": ClassSpec(made_up.part, (*PARTED, "wear", "glue"), 0.2, 0.1, weight=16),
 }
@@ -121,6 +129,10 @@ DEFECTS = {
         "glue": defects_soft.glue,
         "rough_patch": defects_soft.rough_patch,
         "flaw": made_up.flaw,
+        "uncoated": defects_wide.uncoated,
+        "burn": defects_wide.burn,
+        "ripple": defects_wide.ripple,
+        "wrong_part": defects.wrong_part,
     },
     "eval": {
         "blowholes": held_out_defects.blowholes,

@@ -185,3 +185,31 @@ def missing_part(scene: Scene, rng, size, severity) -> Drawn:
         rgb[part.window] += part.alpha[..., None] * (part.under - rgb[part.window])
         cover[part.window] = part.alpha
     return rgb, cover
+
+
+def wrong_part(scene: Scene, rng, size, severity) -> Drawn:
+    """A part too many, lying where none belongs; or, among several, one in another colour."""
+    rgb, cover = scene.rgb.copy(), np.zeros_like(scene.solid)
+    if not scene.parts:
+        return rgb, cover
+    part = scene.parts[int(rng.integers(len(scene.parts)))]
+    if len(scene.parts) >= 4 and rng.random() < 0.5:
+        x, y = ((edge.start + edge.stop) / 2 / len(rgb) for edge in part.window[::-1])
+        tint = 0.1 * rng.standard_normal(3).astype(np.float32)
+        change = sign_of(scene, rng, x, y) * strength(scene, x, y, size, severity)
+        rgb[part.window] += part.alpha[..., None] * (tint + np.float32(change))
+        cover[part.window] = part.alpha
+        return rgb, cover
+    x, y = scene.spot(rng)
+    angle, scale = rng.random() * 2 * np.pi, np.exp(rng.uniform(-0.3, 0.3))
+    n, (height, width) = scene.studio.size, part.alpha.shape
+    dx, dy = (scene.studio.x - x) * n / scale, (scene.studio.y - y) * n / scale
+    columns = np.cos(angle) * dx + np.sin(angle) * dy + width / 2
+    rows = np.cos(angle) * dy - np.sin(angle) * dx + height / 2
+    layer = np.concatenate([part.over, part.alpha[..., None]], -1)
+    layer = noise.resample(np.pad(layer, ((1, 1), (1, 1), (0, 0))), rows + 0.5, columns + 0.5)
+    cover = layer[..., 3] * scene.solid
+    shadow = ndimage.shift(cover, 0.012 * n * np.array([-1, 1]), order=1)
+    rgb *= 1 - np.float32(0.3) * (shadow * scene.solid)[..., None]
+    rgb += cover[..., None] * (layer[..., :3] - rgb)
+    return rgb, cover

@@ -84,9 +84,9 @@ def _label(s: Studio, scene: Scene) -> None:
 
 
 def _stripe(s: Studio, scene: Scene) -> None:
-    """Painted or coated stripes with straight borders through the whole picture."""
+    """Painted stripes with straight borders through the whole picture, which hide the ground."""
     at, wide = s.between(0.0, 1.0), s.between(0.01, 0.15)
     repeat = s.chance(0.4)
     d = np.abs((s.x - at + 0.5) % (3 * wide) - 1.5 * wide if repeat else s.x - at) - wide / 2
-    cover = noise.step(d, 1.5 / s.size) * s.between(0.3, 0.9) + 0 * s.y
+    cover = noise.step(d, 1.5 / s.size) * s.between(0.75, 1.0) + 0 * s.y
     scene.rgb += cover[..., None] * (s.colour() * scene.rgb.mean() * 2 - scene.rgb)

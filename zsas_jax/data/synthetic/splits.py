@@ -27,6 +27,10 @@ TRAIN_DEFECTS = (
     "glue",
     "rough_patch",
     "flaw",
+    "uncoated",
+    "burn",
+    "ripple",
+    "wrong_part",
 )
 EVAL_DEFECTS = (
     "blowholes",
