@@ -51,7 +51,6 @@ def uncoated(scene: Scene, rng, size, severity) -> Drawn:
 
 def burn(scene: Scene, rng, size, severity) -> Drawn:
     """Scorching or tempering colours that fade outwards from where it was hottest."""
-    s = scene.studio
     x, y = scene.spot(rng, 0.0)
     size = min(max(1.3 * size, 0.15), 0.7)
     _, radius = blob(scene, rng, x, y, size, 0.7, 0.4 + 0.6 * rng.random(), rng.random() * 3)
