@@ -53,8 +53,8 @@ CONFIG = Ablations(
             "sizes",
             "ClipSAM, Table 3: hidden size, kernels, threshold (the paper: 384, 3 and 9, 0.47)",
             (
-                *(Variant(f"hidden {n}", MMR, umci={"hidden_dim": n}) for n in (16, 32, 128)),
-                Variant("hidden 64, kernels 3 and 9", MMR, umci={}),
+                *(Variant(f"hidden {n}", MMR, umci={"hidden_dim": n}) for n in (16, 64, 128)),
+                Variant("hidden 32, kernels 3 and 9", MMR, umci={}),
                 *(
                     Variant(f"kernels {a} and {b}", MMR, umci={"scale_kernels": (a, b)})
                     for a, b in ((3, 5), (5, 9))

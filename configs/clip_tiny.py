@@ -1,6 +1,6 @@
-"""The tiny model's CLIP: contrastive training on generated pictures and captions.
+"""The tiny model's CLIP, first part of seven: contrast of generated pictures and captions.
 
-python train.py --config configs/clip_tiny.py --output-dir runs/clip_tiny
+python train.py --config configs/clip_tiny.py
 """
 
 from zsas_jax.clip.config import ClipConfig
@@ -9,11 +9,11 @@ from zsas_jax.training.config import ClipTaskConfig, DataConfig, OptimizerConfig
 from zsas_jax.umci.config import UmciConfig
 
 CLIP = ClipConfig(
-    image_size=96,
+    image_size=128,
     patch_size=8,
-    vision_width=96,
+    vision_width=144,
     vision_layers=6,
-    vision_heads=2,
+    vision_heads=3,
     context_length=32,
     vocab_size=1024,
     text_width=96,
@@ -22,23 +22,20 @@ CLIP = ClipConfig(
     embed_dim=96,
 )
 
-UMCI = UmciConfig(width=96, text_dim=96, hidden_dim=64, layers=(2, 3, 5, 6))
+UMCI = UmciConfig(width=144, text_dim=96, hidden_dim=32, layers=(2, 3, 5, 6))
 
 CONFIG = TrainConfig(
     task="clip",
-    steps=4000,
-    batch_size=16,
+    steps=3000,
+    batch_size=32,
     clip=CLIP,
     umci=UMCI,
-    clip_task=ClipTaskConfig(state_weight=1.0, region_weight=1.0, auxiliary_weight=4.0),
-    data=DataConfig(stretch=1.5, crop_min=0.3, full_picture=0.1, foreign_patch=0.5),
-    optimizer=OptimizerConfig(
-        algorithm="muon",
-        learning_rate=2e-3,
-        weight_decay=0.02,
-        b2=0.98,
-        warmup_steps=100,
-        schedule="cosine",
+    clip_task=ClipTaskConfig(auxiliary_weight=8.0, region_weight=2.0, balance=0.7, focus=1.0),
+    data=DataConfig(
+        stretch=2.0, crop_min=0.35, full_picture=0.2, foreign_patch=0.4, uneven_light=0.3
     ),
-    pipeline=PipelineConfig(method="clip", rough="similarity", clip_image_size=192),
+    optimizer=OptimizerConfig(
+        algorithm="muon", learning_rate=3e-3, weight_decay=0.02, b2=0.98, warmup_steps=100
+    ),
+    pipeline=PipelineConfig(method="clip", rough="similarity", clip_image_size=256),
 )

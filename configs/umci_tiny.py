@@ -1,6 +1,6 @@
 """The tiny model's UMCI, on its frozen CLIP; saves the whole tiny model (CLIP, SAM, UMCI).
 
-python train.py --config configs/umci_tiny.py --output-dir runs/umci_tiny
+python train.py --config configs/umci_tiny.py
 
 UMCI comes trained along with its CLIP. This run lets it settle on the frozen tower and chooses the
 pipeline's settings on training classes.
@@ -14,13 +14,11 @@ CONFIG = TrainConfig(
     steps=10,
     batch_size=8,
     # CLIP last: a SAM that began from a whole model has that model's CLIP beside it.
-    init=("runs/sam_tiny_192/model", "runs/clip_tiny_288/model"),
+    init=("runs/sam_tiny_2/model", "runs/clip_tiny_7/model"),
     umci_task=UmciTaskConfig(
         loss="balanced", balance=0.5, focus=1.0, tuning_per_class=3, calibration_per_class=6
     ),
-    data=DataConfig(
-        pictures=12000, seed=1, stretch=2.0, crop_min=0.5, full_picture=0.5, foreign_patch=0.2
-    ),
+    data=DataConfig(stretch=2.0, crop_min=0.5, full_picture=0.5, foreign_patch=0.2),
     optimizer=OptimizerConfig(
         learning_rate=1e-5, weight_decay=0.01, warmup_steps=2, schedule="cosine"
     ),

@@ -1,5 +1,6 @@
 """Alternating runs, the floor of a program, peak memory, tables and JSON."""
 
+import gc
 import importlib.metadata
 import json
 import math
@@ -153,9 +154,10 @@ def memory_above(run: Callable[[], Any]) -> float:
 
     On Linux the high-water mark is set back first; elsewhere an earlier peak may hide the growth.
     """
-    before, _ = _resident()
+    gc.collect()  # What is let go during the run would hide its growth.
     try:
         pathlib.Path("/proc/self/clear_refs").write_text("5")
+        before, _ = _resident()
     except OSError:
         before = max(_resident())
     run()

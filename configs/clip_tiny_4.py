@@ -1,6 +1,6 @@
-"""The tiny model's CLIP, sixth part: other pictures, with uneven light.
+"""The tiny model's CLIP, fourth part of seven: on at the same size, patches weighing more.
 
-python train.py --config configs/clip_tiny_288.py --output-dir runs/clip_tiny_288
+python train.py --config configs/clip_tiny_4.py
 """
 
 from zsas_jax.config import PipelineConfig
@@ -8,25 +8,19 @@ from zsas_jax.training.config import ClipTaskConfig, DataConfig, OptimizerConfig
 
 CONFIG = TrainConfig(
     task="clip",
-    seed=5,
-    steps=760,
+    seed=3,  # Other pictures first than in the parts before.
+    steps=1080,
     batch_size=16,
-    init=("runs/clip_tiny_320/model",),
+    init=("runs/clip_tiny_3/model",),
     clip_task=ClipTaskConfig(
-        view_size=288, auxiliary_weight=16.0, region_weight=4.0, balance=0.5, focus=1.0
+        view_size=256, auxiliary_weight=48.0, region_weight=12.0, balance=0.5, focus=1.0
     ),
     data=DataConfig(
-        pictures=12000,
-        seed=1,
-        stretch=2.0,
-        crop_min=0.6,
-        full_picture=0.5,
-        foreign_patch=0.3,
-        uneven_light=0.3,
+        stretch=2.0, crop_min=0.5, full_picture=0.4, foreign_patch=0.3, uneven_light=0.3
     ),
     optimizer=OptimizerConfig(
         algorithm="muon",
-        learning_rate=6e-4,
+        learning_rate=2e-3,
         weight_decay=0.02,
         b2=0.98,
         warmup_steps=30,
