@@ -1,6 +1,8 @@
 """The tiny model's CLIP, second part of seven: larger views, and patches above all.
 
 python train.py --config configs/clip_tiny_2.py
+
+It took 33 minutes on two CPU cores.
 """
 
 from zsas_jax.config import PipelineConfig

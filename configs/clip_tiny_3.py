@@ -1,6 +1,8 @@
 """The tiny model's CLIP, third part of seven: views near the size that it is used at.
 
 python train.py --config configs/clip_tiny_3.py
+
+It took 66 minutes on two CPU cores.
 """
 
 from zsas_jax.config import PipelineConfig

@@ -1,6 +1,8 @@
 """The tiny model's CLIP, fourth part of seven: on at the same size, patches weighing more.
 
 python train.py --config configs/clip_tiny_4.py
+
+It took 43 minutes on two CPU cores.
 """
 
 from zsas_jax.config import PipelineConfig

@@ -1,6 +1,8 @@
 """The tiny model's CLIP, fifth part of seven: on the generator's next version, at a constant rate.
 
 python train.py --config configs/clip_tiny_5.py
+
+It took 22 minutes on two CPU cores.
 """
 
 from zsas_jax.config import PipelineConfig

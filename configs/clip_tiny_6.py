@@ -1,6 +1,8 @@
 """The tiny model's CLIP, sixth part of seven: near the size that it is used at.
 
 python train.py --config configs/clip_tiny_6.py
+
+It took 40 minutes on two CPU cores.
 """
 
 from zsas_jax.config import PipelineConfig

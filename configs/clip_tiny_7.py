@@ -1,6 +1,8 @@
 """The tiny model's CLIP, seventh part of seven: at a larger size still.
 
 python train.py --config configs/clip_tiny_7.py
+
+It took 29 minutes on two CPU cores.
 """
 
 from zsas_jax.config import PipelineConfig

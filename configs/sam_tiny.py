@@ -2,6 +2,8 @@
 
 python train.py --config configs/sam_tiny.py
 
+It took 16 minutes on two CPU cores.
+
 Its image encoder starts from the tiny CLIP's. Small views first: most of what a SAM has to learn is
 what a prompt means, and that takes pictures, not pixels.
 """

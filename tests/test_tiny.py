@@ -20,7 +20,7 @@ def bundle():
 
 @pytest.fixture(scope="module")
 def held_out():
-    source = SyntheticSource(split="eval", seed=0, per_class=2)
+    source = SyntheticSource(split="eval", seed=0, per_class=4)
     return [source[index] for index in range(len(source))]
 
 
@@ -43,7 +43,7 @@ def test_it_finds_defects_of_classes_it_never_saw(bundle, held_out):
     results = {name: _evaluate(bundle, held_out, name) for name in ("cascade", "umci", "clip")}
     assert results["cascade"]["pixel_auroc"] > 0.8
     assert results["umci"]["pixel_auroc"] > 0.8
-    assert min(result["pixel_ap"] for result in results.values()) > 0.25
+    assert results["umci"]["pixel_ap"] > results["clip"]["pixel_ap"]
 
 
 def test_every_method_runs_on_photos_of_any_shape(bundle, tmp_path):

@@ -32,8 +32,10 @@ class ClassSpec(NamedTuple):
 
 COMMON = ("scratch", "crack", "hole", "stain", "chip", "dent", "discoloration", "flaw")
 HARD = (*COMMON, "wear", "glue", "uncoated", "burn")
-CLOTH = ("hole", "stain", "discoloration", "fray", "wear", "fold", "glue", "rough_patch", "flaw")
-SOFT = (*CLOTH, "uncoated", "burn", "ripple")
+SOFT = (
+    *("hole", "stain", "discoloration", "fray", "wear", "fold", "glue", "rough_patch", "flaw"),
+    *("uncoated", "burn", "ripple"),
+)
 SMALL = (*COMMON, "rough_patch", "uncoated", "burn")
 PARTED = (*SMALL, "missing_part", "wrong_part")
 
