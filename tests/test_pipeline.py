@@ -286,7 +286,7 @@ def test_sam_may_take_only_the_images_that_need_it(model, method):
         np.testing.assert_allclose(some.iou, whole.iou, atol=1e-5)
 
 
-def test_similarity_can_be_the_rough_map_and_min_max_the_normalisation(model):
+def test_similarity_and_the_mean_of_both_can_be_the_rough_map_and_min_max_the_normalisation(model):
     batch = photos()
     config = method_config("clipsam", rough="similarity", normalization="min_max")
     out = run(model, batch, config)
@@ -295,6 +295,11 @@ def test_similarity_can_be_the_rough_map_and_min_max_the_normalisation(model):
     for values, (height, width) in zip(out.anomaly_map, SIZES, strict=True):
         assert values[:height, :width].min() == 0
         assert abs(values.max() - 1) < 1e-6
+    both = run(model, batch, method_config("clipsam", rough="both"))
+    umci = run(model, batch, method_config("umci"))
+    mean = (similarity.rough_map + umci.rough_map) / 2
+    np.testing.assert_allclose(both.rough_map, mean, atol=1e-6)
+    assert np.abs(both.rough_map - umci.rough_map).max() > 0.01
     # What is stretched was not cut before, whatever the divisor.
     other = run(model, batch, dataclasses.replace(config, clipsam_divisor=1.0))
     np.testing.assert_allclose(other.anomaly_map, out.anomaly_map, atol=1e-5)

@@ -41,9 +41,10 @@ class PipelineConfig:
     method: Method = "cascade"
     """cascade: UMCI, PPG and CPS (arXiv 2510.11028); clipsam: UMCI and MMR (ClipSAM); umci: the
     rough map alone (ClipSAM's "w/o MMR"); clip: prompt-ensemble similarity alone."""
-    rough: Literal["umci", "similarity"] = "umci"
-    """The rough map of cascade and clipsam: UMCI's abnormal probability, or the similarity of
-    patches and text (with clipsam the paper's "w/o UMCI")."""
+    rough: Literal["umci", "similarity", "both"] = "umci"
+    """The rough map of cascade and clipsam: UMCI's abnormal probability; the similarity of patches
+    and text (with clipsam the paper's "w/o UMCI"); or the mean of both, which is in no paper and
+    costs nothing, for CLIPs whose patches were trained along."""
     compute_dtype: Literal["float32", "bfloat16", "float64"] = "float32"
     """Dtype in which the networks compute; scores and norms stay in at least float32. On CPUs
     "bfloat16" is for matrix products alone. On GPUs and TPUs JAX computes float32 products

@@ -196,8 +196,8 @@ def rough_segmentation(
     kind: str,
     config: PipelineConfig,
 ) -> Rough:
-    """S_a from CLIP: UMCI's abnormal probability, or the similarity of last patches and text; the
-    mean over the orientations that the config asks for.
+    """S_a from CLIP: UMCI's abnormal probability, the similarity of last patches and text, or the
+    mean of "both"; and the mean over the orientations that the config asks for.
     """
     clip = _require(model, "clip", config)
     size, patch = config.clip_size, clip.config.patch_size
@@ -214,14 +214,16 @@ def rough_segmentation(
     turns = range(0, 4, 4 // config.clip_turns)
     pixels = jnp.concatenate([jnp.rot90(pixels, k, (1, 2)) for k in turns])
     text = jnp.concatenate([text] * config.clip_turns)
-    if kind == "umci":
-        umci = _require(model, "umci", config)
-        encoding = clip_api.encode_image(clip, pixels, umci.config.layers)
-        rough = anomaly_probability(umci, encoding.patch_tokens, grid, text)
-    else:
-        encoding = clip_api.encode_image(clip, pixels, (clip.config.vision_layers,))
-        patches = clip_api.project_patches(clip, encoding.patch_tokens[0])
-        rough = abnormal_similarity(clip, patches, text).reshape(-1, *grid)
+    umci = None if kind == "similarity" else _require(model, "umci", config)
+    layers = () if umci is None else umci.config.layers
+    encoding = clip_api.encode_image(clip, pixels, (*layers, clip.config.vision_layers))
+    maps = []
+    if umci is not None:
+        maps.append(anomaly_probability(umci, encoding.patch_tokens[:-1], grid, text))
+    if kind != "umci":
+        patches = clip_api.project_patches(clip, encoding.patch_tokens[-1])
+        maps.append(abnormal_similarity(clip, patches, text).reshape(-1, *grid))
+    rough = sum(maps) / len(maps)
     class_probability = abnormal_similarity(clip, encoding.class_embedding[:, None], text)[:, 0]
     parts = zip(jnp.split(rough, config.clip_turns), turns, strict=True)
     rough = jnp.stack([jnp.rot90(part, -k, (1, 2)) for part, k in parts]).mean(axis=0)

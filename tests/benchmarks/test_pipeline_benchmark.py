@@ -21,15 +21,19 @@ def tiny():
 
 
 @pytest.mark.parametrize(
-    ("stages", "confidence", "turns"),
-    [pytest.param(1, "iou", 1, marks=pytest.mark.full), (3, "iou_times_rough", 4)],
+    ("stages", "confidence", "turns", "rough"),
+    [
+        pytest.param(1, "iou", 1, "umci", marks=pytest.mark.full),
+        (3, "iou_times_rough", 4, "both"),
+    ],
 )
-def test_maps_and_scores_agree(tiny, stages, confidence, turns):
+def test_maps_and_scores_agree(tiny, stages, confidence, turns, rough):
     networks, config, text = tiny
     config = dataclasses.replace(
         config,
         clip_image_size=networks.sam.config.image_size,
         clip_turns=turns,
+        rough=rough,
         cps_stages=stages,
         cascade_rough_weight=0.5,
         cascade_mask_confidence=confidence,
@@ -49,8 +53,8 @@ def test_maps_and_scores_agree(tiny, stages, confidence, turns):
     np.testing.assert_allclose(ours[0], theirs[0], atol=1e-4)
     np.testing.assert_allclose(ours[1], theirs[1], atol=1e-4)
     # Prompts took part: the maps are not half the rough map.
-    rough = dataclasses.replace(config, method="umci")
-    half = pipeline.run_ours(networks, images, words, rough)()[0] / 2
+    none = dataclasses.replace(config, rough_threshold=1.0)
+    half = pipeline.run_ours(networks, images, words, none)()[0]
     assert np.abs(theirs[0] - half).max() > 0.1
 
 

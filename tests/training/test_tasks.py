@@ -169,6 +169,19 @@ def test_uneven_light_is_smooth_and_no_anomaly():
     assert np.max(contrasts) > 0.6
 
 
+def test_noise_is_of_all_strengths_and_no_anomaly():
+    config = DataConfig(full_picture=1.0, grey=1.0, noise=1.0)
+    rng = np.random.default_rng(0)
+    views = [augment(grey_sample(), rng, 64, config) for _ in range(40)]
+    assert not any(view["mask"].any() for view in views)
+    deviations = [view["image"].std((0, 1)) for view in views]
+    assert np.min(deviations) < 3
+    assert 10 < np.max(deviations) < 21
+    noisy = [view["image"] for view in views if view["image"].std((0, 1)).min() > 5]
+    alike = [np.corrcoef(image[..., 0].flat, image[..., 1].flat)[0, 1] > 0.9 for image in noisy]
+    assert 0.2 < np.mean(alike) < 0.8  # Grey noise and coloured.
+
+
 def test_crops_that_miss_the_defect_are_good():
     image = np.zeros((64, 64, 3), np.uint8)
     mask = np.zeros((64, 64), bool)
@@ -226,6 +239,7 @@ def test_stretched_crops_change_the_aspect_and_nothing_else():
     [
         (lambda: DataConfig(crop_min=1.5), "data.crop_min is 1.5: expected between 0 and 1"),
         (lambda: DataConfig(uneven_light=-0.1), "data.uneven_light is -0.1"),
+        (lambda: DataConfig(noise=1.1), "data.noise is 1.1"),
         (lambda: SamTaskConfig(box_exact=2.0), "sam_task.box_exact is 2.0"),
     ],
 )

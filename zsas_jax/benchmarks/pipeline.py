@@ -210,7 +210,10 @@ def run_encoders(
     """Our two parts before the prompts: photos to the rough map, photos to SAM's embedding."""
     sizes, _ = _sizes_and_keys(images)
     networks = cast_parameters(networks, config.compute_dtype)
-    rough = jax.jit(lambda model: rough_segmentation(model, images, sizes, text, "umci", config))
+
+    @jax.jit
+    def rough(model):
+        return rough_segmentation(model, images, sizes, text, config.rough, config)
 
     @jax.jit
     def embed(sam):

@@ -42,17 +42,17 @@ class TorchPipeline:
         dtype: str = "float32",
     ):
         covered = {
-            "method": "cascade",
-            "rough": "umci",
-            "point_rule": "distance",
-            "negative_rule": "least_similar_in_ring",
-            "normalization": "none",
+            "method": ("cascade",),
+            "rough": ("umci", "both"),
+            "point_rule": ("distance",),
+            "negative_rule": ("least_similar_in_ring",),
+            "normalization": ("none",),
         }
-        for name, expected in covered.items():
-            if getattr(config, name) != expected:
+        for name, known in covered.items():
+            if getattr(config, name) not in known:
                 raise ConfigError(
                     f"pipeline.{name} is {getattr(config, name)!r}: the PyTorch pipeline to "
-                    f"compare with knows {expected!r} alone"
+                    f"compare with knows {' and '.join(map(repr, known))} alone"
                 )
         assert model.clip is not None
         assert model.sam is not None
@@ -108,7 +108,7 @@ class TorchPipeline:
         return maps.cpu().numpy(), scores.cpu().numpy()
 
     def rough(self, pixels: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """UMCI's map on the patch grid, and the class token's abnormal probability."""
+        """The map on the patch grid, and the class token's abnormal probability."""
         size = self.config.clip_size
         resized = F.interpolate(pixels, size, mode="bicubic", antialias=True).clamp(0, 255)
         inputs = ((resized / 255 - self.mean) / self.std).to(self.dtype)
@@ -120,12 +120,18 @@ class TorchPipeline:
         tokens = [output.hidden_states[layer][:, 1:] for layer in self.layers]
         logits = self.umci(tokens, text.to(self.dtype), grid)
         rough = logits.float().softmax(-1)[..., 1].mean(1)
-        feature = F.normalize(self.projection(output.pooler_output).float(), dim=-1)
-        cosine = torch.einsum("bd,btd->bt", feature, text)
-        probability = (self.scale * cosine).softmax(-1)[:, 1]
+        if self.config.rough == "both":
+            patches = self.clip.post_layernorm(output.last_hidden_state[:, 1:])
+            rough = (rough + self.abnormal(patches, text).unflatten(1, grid)) / 2
+        probability = self.abnormal(output.pooler_output[:, None], text)[:, 0]
         parts = zip(rough.chunk(len(turns)), turns, strict=True)
         upright = torch.stack([torch.rot90(part, -k, (1, 2)) for part, k in parts])
         return upright.mean(0), probability.reshape(len(turns), -1).mean(0)
+
+    def abnormal(self, tokens: Tensor, text: Tensor) -> Tensor:
+        """Abnormal probability of normed tokens by their similarity with the text."""
+        feature = F.normalize(self.projection(tokens).float(), dim=-1)
+        return (self.scale * torch.einsum("bnd,btd->bnt", feature, text)).softmax(-1)[..., 1]
 
     def embed(self, pixels: Tensor, frame: tuple[int, int]) -> Tensor:
         """SAM's image embeddings."""

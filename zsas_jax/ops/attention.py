@@ -11,14 +11,15 @@ from zsas_jax.ops.layers import accumulation_dtype
 
 # More scores than these are computed in pieces: on CPUs such that a piece stays in the cache, on
 # accelerators only to bound memory.
-SCORES_AT_ONCE = {"cpu": 2**20}
+SCORES_AT_ONCE = {"cpu": 2**21}
 SCORES_AT_ONCE_ELSEWHERE = 2**26
 # From this many scores of one head on, the backward pass computes them again instead of keeping
 # them.
 RECOMPUTED_FROM_SCORES = 2**20
-# Scores of a piece of the backward pass of plain attention on CPUs; heads with fewer are left to
-# automatic differentiation.
-GRADIENT_SCORES_AT_ONCE = 2**18
+# Scores of a piece of the backward pass of plain attention on CPUs.
+GRADIENT_SCORES_AT_ONCE = 2**20
+# Heads with fewer scores are left to automatic differentiation.
+OWN_GRADIENT_FROM_SCORES = 2**18
 
 
 def attention(
@@ -85,7 +86,7 @@ def blocked_attention(
     scores_of_a_head = query.shape[-3] * key.shape[-3]
     if jax.default_backend() not in SCORES_AT_ONCE:
         result = _queries_in_blocks(operands, scale, SCORES_AT_ONCE_ELSEWHERE)
-    elif len(operands) == 3 and scale == 1 and scores_of_a_head >= GRADIENT_SCORES_AT_ONCE:
+    elif len(operands) == 3 and scale == 1 and scores_of_a_head >= OWN_GRADIENT_FROM_SCORES:
         result = _plain_attention(**operands)
     else:
         result = _leading_axes_first(operands, scale, SCORES_AT_ONCE[jax.default_backend()])

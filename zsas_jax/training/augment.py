@@ -63,6 +63,8 @@ def augment(
     values = _change_colours(image.astype(np.float32), rng, config.grey)
     if rng.random() < config.uneven_light:
         values *= _light(rng, size)
+    if config.noise and rng.random() < config.noise:
+        values += _noise(rng, size)
     image = _levels(values)
     return {
         "image": image,
@@ -143,6 +145,16 @@ def _light(rng: np.random.Generator, size: int) -> np.ndarray:
         change = rng.uniform(0.1, 0.75) * (-1 if rng.random() < 0.7 else 0.6)
         gain *= 1 + np.float32(change) * shape
     return gain[..., None]
+
+
+def _noise(rng: np.random.Generator, size: int) -> np.ndarray:
+    """A camera's noise [size, size, 3 or 1], each grain one to two pixels wide."""
+    side = round(size / rng.uniform(1, 2))
+    strength = np.float32(rng.uniform(0, 20))
+    channels = rng.standard_normal((rng.choice([1, 3]), side, side), np.float32) * strength
+    shape = (size, size)
+    grains = [Image.fromarray(one).resize(shape, Image.Resampling.BICUBIC) for one in channels]
+    return np.stack([np.asarray(one) for one in grains], axis=-1)
 
 
 def _place(

@@ -39,6 +39,8 @@ class DataConfig:
     uneven_light: float = 0.0
     """Share of samples whose light falls off, or grows, towards borders, corners or along a wave;
     that is no anomaly."""
+    noise: float = 0.0
+    """Share of samples with added noise, of up to 20 levels of 255; that is no anomaly."""
     workers: int = 2
     """Processes that render the pool, threads that read it."""
     processes: int = 0
@@ -48,7 +50,7 @@ class DataConfig:
     def __post_init__(self):
         if self.stretch < 1:
             raise ConfigError(f"data.stretch is {self.stretch}: expected at least 1")
-        shares = ("defect_crop", "foreign_patch", "full_picture", "grey", "uneven_light")
+        shares = ("defect_crop", "foreign_patch", "full_picture", "grey", "uneven_light", "noise")
         _check_shares("data", self, ("crop_min", *shares))
 
 
