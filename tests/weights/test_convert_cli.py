@@ -132,6 +132,40 @@ def test_inspect_and_verify_a_trained_and_calibrated_checkpoint(tmp_path, capsys
     assert "are finite" in capsys.readouterr().out
 
 
+def test_average_is_the_mean_of_checkpoints_that_are_alike(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    tokenizer = train_tokenizer(["a photo of a nut."] * 4, 520, 8)
+    bundles = []
+    for name in ("one", "two"):
+        model = random_weights(lambda: Model(CONFIG, rngs=nnx.Rngs(0)))
+        graphdef, params, others = nnx.split(model, nnx.Param, ...)
+        params = jax.tree.map(lambda leaf: leaf * random.uniform(0.5, 2), params)
+        bundles.append(checkpoint.Bundle(nnx.merge(graphdef, params, others), tokenizer, CONFIG))
+        data = {"trained_on": ["generator", name]}
+        checkpoint.save(tmp_path / name, bundles[-1], provenance=data)
+    output = tmp_path / "mean"
+    command = ["average", str(tmp_path / "one"), str(tmp_path / "two"), "--output", str(output)]
+    assert main(command) == 0
+    mean = zsas_jax.load(output)
+    leaves = [jax.tree.leaves(nnx.state(b.model, nnx.Param)) for b in (*bundles, mean)]
+    for one, two, result in zip(*leaves, strict=True):
+        np.testing.assert_allclose(result, (one + two) / 2, rtol=1e-6)
+    provenance = json.loads((output / "provenance.json").read_text())
+    assert provenance["trained_on"] == ["generator", "one", "two"]
+    assert main(["verify", str(output)]) == 0
+    assert "exists already" in failure(capsys, *command)
+    smaller = CONFIG.to_dict() | {"sam": None}
+    model = Model(type(CONFIG).from_dict(smaller), rngs=nnx.Rngs(0))
+    other = checkpoint.Bundle(model, tokenizer, type(CONFIG).from_dict(smaller))
+    checkpoint.save(tmp_path / "other", other)
+    command[1] = str(tmp_path / "other")
+    assert "another sam than" in failure(capsys, *command, "--overwrite")
+    words = train_tokenizer(["a scratched screw."] * 4, 520, 8)
+    checkpoint.save(tmp_path / "words", bundles[0]._replace(tokenizer=words))
+    command[1] = str(tmp_path / "words")
+    assert "another vocabulary" in failure(capsys, *command, "--overwrite")
+
+
 def test_verify_finds_a_changed_byte_and_numbers_that_are_not_finite(places, tmp_path, capsys):
     output = convert_checkpoint(tmp_path / "sam", sam=places / "sam")
     largest = max((output / "params").rglob("*"), key=lambda file: file.stat().st_size)
@@ -227,6 +261,8 @@ def test_large_arrays_are_split_along_their_longest_axis(shape, expected, monkey
         (["convert", "--output", "x", "--sam", "s", "--dtype", "int8"], "dtype is 'int8'"),
         (["verify", "nowhere"], "'nowhere' was not found"),
         (["inspect", "nowhere"], "'nowhere' was not found"),
+        (["average", "one", "--output", "x"], "1 checkpoint is named: expected at least two"),
+        (["average", "nowhere", "tiny", "--output", "x"], "'nowhere' was not found"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments, expected, capsys, tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ ABOUT = """Turns public CLIP and SAM weights into a checkpoint directory that zs
   python -m zsas_jax.weights download NAME[+NAME] [--output DIR]
   python -m zsas_jax.weights inspect SRC|DIR
   python -m zsas_jax.weights verify DIR
+  python -m zsas_jax.weights average DIR DIR [DIR ...] --output DIR
 
 SRC is a file or directory: transformers, OpenAI's CLIP, open_clip, Meta's SAM; its content tells.
 COMMAND --help lists the flags."""
@@ -84,7 +85,25 @@ class Verify:
     """Checkpoint directory."""
 
 
-COMMANDS = {"convert": Convert, "download": Download, "inspect": Inspect, "verify": Verify}
+@dataclasses.dataclass(frozen=True)
+class Average:
+    """Saves the mean of checkpoint directories of which one was trained on from the other."""
+
+    paths: tyro.conf.Positional[tuple[str, ...]]
+    """Checkpoint directories; settings and tokenizer are the last one's."""
+    output: Annotated[pathlib.Path, tyro.conf.arg(metavar="DIR")]
+    """The new checkpoint directory."""
+    overwrite: _Flag = False
+    """Replace DIR."""
+
+
+COMMANDS = {
+    "convert": Convert,
+    "download": Download,
+    "inspect": Inspect,
+    "verify": Verify,
+    "average": Average,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -106,11 +125,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return outcome.code
 
 
-def _run(args: Convert | Download | Inspect | Verify) -> list[str]:
+def _run(args: Convert | Download | Inspect | Verify | Average) -> list[str]:
     if isinstance(args, Inspect | Verify):
         from zsas_jax.weights.inspection import inspect, verify
 
         return (inspect if isinstance(args, Inspect) else verify)(args.path, progress)
+    if isinstance(args, Average):
+        from zsas_jax.weights.average import average
+
+        return _report(average(args.paths, args.output, overwrite=args.overwrite))
     from zsas_jax.weights.convert import convert_checkpoint
 
     if isinstance(args, Convert):
