@@ -63,6 +63,7 @@ def augment(
     values = _change_colours(image.astype(np.float32), rng, config.grey)
     if rng.random() < config.uneven_light:
         values *= _light(rng, size)
+    # Without noise nothing is drawn: configs of before have the views that they had.
     if config.noise and rng.random() < config.noise:
         values += _noise(rng, size)
     image = _levels(values)

@@ -12,19 +12,20 @@ FILE = "provenance.json"
 
 def describe(config: TrainConfig, dataset: str) -> dict[str, Any]:
     """What a run saves beside its result: the data sets of this run and of its `init`."""
-    names = [dataset]
-    for directory in config.init:
-        names += [name for name in trained_on(directory) if name not in names]
     return {
-        "trained_on": names,
+        "trained_on": list(dict.fromkeys([dataset, *trained_on(*config.init)])),
         "task": config.task,
         "categories": list(config.auxiliary.categories),
         "init": [pathlib.Path(directory).name for directory in config.init],
     }
 
 
-def trained_on(checkpoint: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Names of the data sets that a checkpoint directory's networks were trained on, if known."""
+def trained_on(*checkpoints: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Names of the data sets that checkpoint directories' networks were trained on, if known."""
+    return tuple(dict.fromkeys(name for path in checkpoints for name in _trained_on(path)))
+
+
+def _trained_on(checkpoint: str | os.PathLike[str]) -> tuple[str, ...]:
     from zsas_jax.weights.checkpoint import checkpoint_path
 
     try:

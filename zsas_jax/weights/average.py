@@ -9,7 +9,7 @@ from flax import nnx
 
 from zsas_jax.errors import CheckpointError, ConfigError
 from zsas_jax.training.provenance import trained_on
-from zsas_jax.weights.checkpoint import NETWORKS, Bundle, checkpoint_path, load, save
+from zsas_jax.weights.checkpoint import NETWORKS, Bundle, checkpoint_path, load, read_config, save
 
 
 def average(
@@ -29,34 +29,38 @@ def average(
     """
     if len(checkpoints) < 2:
         raise ConfigError(f"{len(checkpoints)} checkpoint is named: expected at least two")
+    _require_same_networks(checkpoints)
     bundles = [load(name) for name in checkpoints]
-    for name, bundle in zip(checkpoints, bundles, strict=True):
-        _check_alike(name, bundle, checkpoints[-1], bundles[-1])
+    _require_same_vocabulary(checkpoints, bundles)
     graphdef, _, others = nnx.split(bundles[-1].model, nnx.Param, ...)
     trained = [nnx.state(bundle.model, nnx.Param) for bundle in bundles]
     mean = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *trained)
-    names = dict.fromkeys(name for path in checkpoints for name in trained_on(path))
     provenance = {
-        "trained_on": list(names),
+        "trained_on": list(trained_on(*checkpoints)),
         "average_of": ["/".join(checkpoint_path(name).parts[-2:]) for name in checkpoints],
     }
     result = bundles[-1]._replace(model=nnx.merge(graphdef, mean, others))
     return save(output, result, overwrite=overwrite, provenance=provenance)
 
 
-def _check_alike(
-    name: str | os.PathLike[str],
-    bundle: Bundle,
-    last_name: str | os.PathLike[str],
-    last: Bundle,
+def _require_same_networks(checkpoints: Sequence[str | os.PathLike[str]]) -> None:
+    """By their configs alone, before weights are read."""
+    *others, last = checkpoints
+    expected = read_config(last)
+    for name in others:
+        config = read_config(name)
+        for network in NETWORKS:
+            if getattr(config, network) != getattr(expected, network):
+                raise CheckpointError(
+                    f"{name} has another {network} than {last}: expected the same networks of the "
+                    "same sizes"
+                )
+
+
+def _require_same_vocabulary(
+    checkpoints: Sequence[str | os.PathLike[str]], bundles: Sequence[Bundle]
 ) -> None:
-    for network in NETWORKS:
-        ours, theirs = getattr(bundle.config, network), getattr(last.config, network)
-        if ours != theirs:
-            raise CheckpointError(
-                f"{name} has another {network} than {last_name}: expected the same networks of the "
-                "same sizes"
-            )
-    words = [part.tokenizer and part.tokenizer.backend.to_str() for part in (bundle, last)]
-    if words[0] != words[1]:
-        raise CheckpointError(f"{name} has another vocabulary than {last_name}")
+    words = [bundle.tokenizer and bundle.tokenizer.backend.to_str() for bundle in bundles]
+    for name, vocabulary in zip(checkpoints, words, strict=True):
+        if vocabulary != words[-1]:
+            raise CheckpointError(f"{name} has another vocabulary than {checkpoints[-1]}")
