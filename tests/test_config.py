@@ -44,6 +44,7 @@ def test_missing_fields_take_defaults_and_integers_become_numbers():
         ({"pipeline": {"return_masks": 1}}, ["return_masks", "true or false"]),
         ({"pipeline": {"clip_image_size": [1, 2, 3]}}, ["clip_image_size", "[1, 2, 3]"]),
         ({"pipeline": {"clip_image_size": 0}}, ["clip_image_size", "positive"]),
+        ({"pipeline": {"clip_more_sizes": [32, 0]}}, ["clip_more_sizes", "positive"]),
         ({"pipeline": {"clip_turns": 3}}, ["clip_turns", "3", "1, 2, 4"]),
         ({"pipeline": {"clip_turns": 4, "clip_image_size": [8, 16]}}, ["clip_turns", "square"]),
         ({"pipeline": {"quantile": 1.5}}, ["quantile", "1.5", "between 0.0 and 1.0"]),
@@ -81,6 +82,17 @@ def test_pipeline_config_is_hashable_and_sizes_are_height_width():
     assert len({PipelineConfig(), PipelineConfig(), PipelineConfig(top_k=4)}) == 2
     assert PipelineConfig(clip_image_size=240).clip_size == (240, 240)
     assert PipelineConfig(clip_image_size=(240, 320)).clip_size == (240, 320)
+
+
+def test_looks_at_a_photo_go_through_sizes_and_orientations():
+    config = PipelineConfig(clip_image_size=32)
+    assert config.clip_looks == {(32, 32): (0,)}
+    config = dataclasses.replace(config, clip_turns=4)
+    assert config.clip_looks == {(32, 32): (0, 1, 2, 3)}
+    config = dataclasses.replace(config, clip_more_sizes=(24,))
+    assert config.clip_looks == {(32, 32): (0, 2), (24, 24): (1, 3)}
+    config = dataclasses.replace(config, clip_turns=2, clip_more_sizes=(24, 40))
+    assert config.clip_looks == {(32, 32): (0,), (24, 24): (2,), (40, 40): (0,)}
 
 
 def test_every_pipeline_field_can_be_given_on_a_command_line():

@@ -20,7 +20,15 @@ from zsas_jax.config import Config, PipelineConfig
 from zsas_jax.errors import ConfigError
 from zsas_jax.model import Model
 from zsas_jax.ops.layers import Buffer, cast_parameters
-from zsas_jax.pipeline import METHODS, _segment, embed_for_sam, frames_of, segment
+from zsas_jax.ops.resize import resize_bilinear
+from zsas_jax.pipeline import (
+    METHODS,
+    _segment,
+    embed_for_sam,
+    frames_of,
+    rough_segmentation,
+    segment,
+)
 from zsas_jax.umci import UmciConfig, anomaly_probability
 
 PIPELINE = PipelineConfig(
@@ -309,6 +317,8 @@ def test_an_input_off_the_patch_grid_is_refused(model):
     for size, expected in ((36, "8, like 32 or 40"), ((32, 44), r"\(32, 44\)")):
         with pytest.raises(ConfigError, match=expected):
             run(model, photos(), method_config("clip", clip_image_size=size))
+    with pytest.raises(ConfigError, match=r"clip_more_sizes.* 8, like 32 or 40"):
+        run(model, photos(), method_config("clip", clip_more_sizes=(36,)))
 
 
 @pytest.mark.parametrize(("method", "turns"), [("umci", (0, 1, 2, 3)), ("clip", (0, 2))])
@@ -327,6 +337,34 @@ def test_turned_photos_are_averaged_upright(model, method, turns):
     np.testing.assert_allclose(found.rough_map, np.mean(upright, axis=0), atol=1e-5)
     scores = np.mean([part.image_score for part in parts], axis=0)
     np.testing.assert_allclose(found.image_score, scores, atol=1e-5)
+
+
+def test_photos_are_looked_at_in_every_size(model):
+    _, _, text, _ = photos()
+    images = np.random.default_rng(4).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    sizes = np.full((3, 2), 32, np.int32)
+
+    def look(images, **changes):
+        config = method_config("umci", **changes)
+        found = jax.jit(rough_segmentation, static_argnames=("kind", "config"))(
+            model, images, sizes, text, kind="both", config=config
+        )
+        return jax.tree.map(np.asarray, found)
+
+    upside_down = np.rot90(images, 2, (1, 2))
+    parts = [
+        look(images, clip_image_size=32),
+        look(upside_down, clip_image_size=24),
+        look(images, clip_image_size=40),
+    ]
+    found = look(images, clip_image_size=32, clip_turns=2, clip_more_sizes=(24, 40))
+    grids = [parts[0].grid, np.rot90(parts[1].grid, 2, (1, 2)), parts[2].grid]
+    assert [grid.shape[1:] for grid in grids] == [(4, 4), (3, 3), (5, 5)]
+    grids = [resize_bilinear(jnp.asarray(grid), grid.shape[1:], (4, 4), (4, 4)) for grid in grids]
+    assert np.ptp(np.stack(grids), axis=0).max() > 0.01
+    np.testing.assert_allclose(found.grid, np.mean(np.stack(grids), axis=0), atol=1e-5)
+    expected = np.mean([part.class_probability for part in parts], axis=0)
+    np.testing.assert_allclose(found.class_probability, expected, atol=1e-5)
 
 
 def test_the_rough_map_is_differentiable_in_umci(model):

@@ -57,6 +57,10 @@ class PipelineConfig:
     """Orientations whose rough maps and class probabilities are averaged: the photo as it is,
     upside down too, or all four quarter turns (of a square input). None of the papers does it; a
     small network errs differently in each, and CLIP's part takes as many times as long."""
+    clip_more_sizes: tuple[int, ...] = ()
+    """Further sides of CLIP's input, pixels. The photo is looked at once in every size, each time
+    in the next of the orientations; rough maps and class probabilities are averaged. None of the
+    papers does it."""
     refine_at_a_time: int = 0
     """Images that SAM takes at a time, those first whose rough map reaches the threshold; SAM does
     not run for the others, which it would not change. 0 runs SAM once on the whole batch. On a line
@@ -156,6 +160,10 @@ class PipelineConfig:
             raise ConfigError(
                 f"pipeline.clip_image_size is {self.clip_image_size}: expected positive pixels"
             )
+        if min(self.clip_more_sizes, default=1) < 1:
+            raise ConfigError(
+                f"pipeline.clip_more_sizes is {self.clip_more_sizes}: expected positive pixels"
+            )
         if self.clip_turns == 4 and len(set(self.clip_size)) > 1:
             raise ConfigError(
                 "pipeline.clip_turns is 4, which needs a square, but clip_image_size is "
@@ -167,6 +175,16 @@ class PipelineConfig:
         """(height, width) of CLIP's input, pixels."""
         size = self.clip_image_size
         return (size, size) if isinstance(size, int) else size
+
+    @property
+    def clip_looks(self) -> dict[tuple[int, int], tuple[int, ...]]:
+        """(height, width) of CLIP's input -> the quarter turns in which it sees the photo so."""
+        sizes = [self.clip_size, *((side, side) for side in self.clip_more_sizes)]
+        looks: dict[tuple[int, int], tuple[int, ...]] = {}
+        for look in range(max(len(sizes), self.clip_turns)):
+            size = sizes[look % len(sizes)]
+            looks[size] = (*looks.get(size, ()), look % self.clip_turns * 4 // self.clip_turns)
+        return looks
 
 
 _MANY = 1e6

@@ -30,7 +30,7 @@ from zsas_jax.prompting.cascade import Masks, cascade_masks
 from zsas_jax.prompting.mmr import refined_masks, spatial_prompts
 from zsas_jax.prompting.points import PointPrompts, co_feature_points, extreme_foreground
 from zsas_jax.prompting.regions import connected_components, largest_regions
-from zsas_jax.umci import anomaly_probability
+from zsas_jax.umci import Umci, anomaly_probability
 
 
 class Segmentation(NamedTuple):
@@ -200,21 +200,48 @@ def rough_segmentation(
     mean of "both"; and the mean over the orientations that the config asks for.
     """
     clip = _require(model, "clip", config)
-    size, patch = config.clip_size, clip.config.patch_size
+    umci = None if kind == "similarity" else _require(model, "umci", config)
+    grid = _patch_grid(clip, config.clip_size)
+    maps, probabilities = [], []
+    for size, turns in config.clip_looks.items():
+        looks, probability = _look(clip, umci, images, sizes, text, kind, size, turns)
+        # All on the grid of the first size.
+        maps += [resize_bilinear(look, look.shape[1:], grid, grid) for look in looks]
+        probabilities.append(probability)
+    rough = jnp.stack(maps).mean(axis=0)
+    canvas = jax.vmap(lambda x, size: resize_bilinear(x, grid, size, _sides(images)))(rough, sizes)
+    return Rough(rough, canvas, jnp.concatenate(probabilities).mean(axis=0))
+
+
+def _patch_grid(clip: Clip, size: tuple[int, int]) -> tuple[int, int]:
+    patch = clip.config.patch_size
     if any(side % patch for side in size):
         near = sorted({side // patch * patch + more for side in size for more in (0, patch)})
         raise ConfigError(
-            f"pipeline.clip_image_size is {config.clip_image_size}: expected multiples of this "
-            f"CLIP's patch size {patch}, like {' or '.join(str(side) for side in near if side)}"
+            f"CLIP's input (pipeline.clip_image_size, clip_more_sizes) is {size}: expected "
+            f"multiples of this CLIP's patch size {patch}, like "
+            f"{' or '.join(str(side) for side in near if side)}"
         )
-    grid = clip_api.patch_grid(clip.config, *size)
+    return clip_api.patch_grid(clip.config, *size)
+
+
+def _look(
+    clip: Clip,
+    umci: Umci | None,
+    images: UInt8[Array, "b h w 3"],
+    sizes: Int[Array, "b 2"],
+    text: Float[Array, "b 2 d"],
+    kind: str,
+    size: tuple[int, int],
+    turns: tuple[int, ...],
+) -> tuple[list[Float[Array, "b gh gw"]], Float[Array, "t b"]]:
+    """The rough map of each quarter turn, upright, and the class token's abnormal probability."""
+    grid = _patch_grid(clip, size)
     levels = resize_pillow(images, sizes, size, size, "bicubic")
     mean, std = jnp.asarray(clip.config.pixel_mean), jnp.asarray(clip.config.pixel_std)
     pixels = (levels / 255 - mean) / std
-    turns = range(0, 4, 4 // config.clip_turns)
     pixels = jnp.concatenate([jnp.rot90(pixels, k, (1, 2)) for k in turns])
-    text = jnp.concatenate([text] * config.clip_turns)
-    umci = None if kind == "similarity" else _require(model, "umci", config)
+    text = jnp.concatenate([text] * len(turns))
     layers = () if umci is None else umci.config.layers
     encoding = clip_api.encode_image(clip, pixels, (*layers, clip.config.vision_layers))
     maps = []
@@ -223,13 +250,10 @@ def rough_segmentation(
     if kind != "umci":
         patches = clip_api.project_patches(clip, encoding.patch_tokens[-1])
         maps.append(abnormal_similarity(clip, patches, text).reshape(-1, *grid))
-    rough = sum(maps) / len(maps)
+    parts = zip(jnp.split(sum(maps) / len(maps), len(turns)), turns, strict=True)
+    upright = [jnp.rot90(part, -k, (1, 2)) for part, k in parts]
     class_probability = abnormal_similarity(clip, encoding.class_embedding[:, None], text)[:, 0]
-    parts = zip(jnp.split(rough, config.clip_turns), turns, strict=True)
-    rough = jnp.stack([jnp.rot90(part, -k, (1, 2)) for part, k in parts]).mean(axis=0)
-    class_probability = class_probability.reshape(config.clip_turns, -1).mean(axis=0)
-    canvas = jax.vmap(lambda x, size: resize_bilinear(x, grid, size, _sides(images)))(rough, sizes)
-    return Rough(rough, canvas, class_probability)
+    return upright, class_probability.reshape(len(turns), -1)
 
 
 def abnormal_similarity(

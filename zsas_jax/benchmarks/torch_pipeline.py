@@ -109,10 +109,20 @@ class TorchPipeline:
 
     def rough(self, pixels: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         """The map on the patch grid, and the class token's abnormal probability."""
-        size = self.config.clip_size
+        grid = tuple(side // self.patch for side in self.config.clip_size)
+        maps, probabilities = [], []
+        for size, turns in self.config.clip_looks.items():
+            rough, probability = self.look(pixels, text, size, turns)
+            maps += [_resize(part, grid) for part in rough]
+            probabilities.append(probability)
+        return torch.stack(maps).mean(0), torch.cat(probabilities).mean(0)
+
+    def look(
+        self, pixels: Tensor, text: Tensor, size: tuple[int, int], turns: tuple[int, ...]
+    ) -> tuple[list[Tensor], Tensor]:
+        """What `rough` gives, for each quarter turn of the photos at one size."""
         resized = F.interpolate(pixels, size, mode="bicubic", antialias=True).clamp(0, 255)
         inputs = ((resized / 255 - self.mean) / self.std).to(self.dtype)
-        turns = range(0, 4, 4 // self.config.clip_turns)
         inputs = torch.cat([torch.rot90(inputs, k, (2, 3)) for k in turns])
         text = text.repeat(len(turns), 1, 1)
         output = self.clip(inputs, output_hidden_states=True, interpolate_pos_encoding=True)
@@ -125,8 +135,8 @@ class TorchPipeline:
             rough = (rough + self.abnormal(patches, text).unflatten(1, grid)) / 2
         probability = self.abnormal(output.pooler_output[:, None], text)[:, 0]
         parts = zip(rough.chunk(len(turns)), turns, strict=True)
-        upright = torch.stack([torch.rot90(part, -k, (1, 2)) for part, k in parts])
-        return upright.mean(0), probability.reshape(len(turns), -1).mean(0)
+        upright = [torch.rot90(part, -k, (1, 2)) for part, k in parts]
+        return upright, probability.reshape(len(turns), -1)
 
     def abnormal(self, tokens: Tensor, text: Tensor) -> Tensor:
         """Abnormal probability of normed tokens by their similarity with the text."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 from zsas_jax.training.config import DataConfig
 
@@ -18,10 +19,12 @@ def augment(
     size: int,
     config: DataConfig,
     other: np.ndarray | None = None,
+    ground: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """A random view of a pool sample at `size` x `size`.
 
-    `other` is a picture uint8 [S, S, 3] of which patches may be pasted in.
+    `other` is a picture uint8 [S, S, 3] of which patches may be pasted in; `ground` is one, of a
+    good surface, on which the sample's objects are laid.
 
     Returns:
         image uint8 [size, size, 3], mask float32 [size, size] (anomalous fraction of each pixel),
@@ -29,6 +32,8 @@ def augment(
     """
     image, mask, segments = sample["image"], sample["mask"], sample["segments"]
     side = image.shape[0]
+    if ground is not None:
+        image = _on_ground(sample, ground, rng)
     if rng.random() >= config.full_picture:
         crop = side * rng.uniform(config.crop_min, 1.0)
         shape = crop * config.stretch ** (rng.uniform(-0.5, 0.5) * np.array([1, -1]))
@@ -63,7 +68,9 @@ def augment(
     values = _change_colours(image.astype(np.float32), rng, config.grey)
     if rng.random() < config.uneven_light:
         values *= _light(rng, size)
-    # Without noise nothing is drawn: configs of before have the views that they had.
+    # A share of 0 draws nothing: configs of before have the views that they had.
+    if config.glare and rng.random() < config.glare:
+        values *= _glare(rng, size)
     if config.noise and rng.random() < config.noise:
         values += _noise(rng, size)
     image = _levels(values)
@@ -74,6 +81,33 @@ def augment(
         "class_name": sample["class_name"],
         "defect": defect,
     }
+
+
+def is_good_surface(sample: dict[str, Any]) -> bool:
+    """Whether a pool sample can be a ground: nothing on it but small marks."""
+    return sample["defect"] == "good" and float((sample["segments"] > 0).mean()) < 0.1
+
+
+def _on_ground(sample: dict[str, Any], ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The sample's objects and defects over another ground, often with a shadow.
+
+    The generator's tables are calm: a network that has seen no others takes objects on a rough or
+    patterned ground for foreign matter. A sample without objects stays as it is.
+    """
+    image, things = sample["image"], sample["segments"] > 0
+    if not 0.03 <= float((things & ~sample["mask"]).mean()) <= 0.75:
+        return image
+    side = image.shape[0]
+    table = np.rot90(ground, int(rng.integers(4))) * np.float32(rng.uniform(0.5, 1.2))
+    if rng.random() < 0.7:
+        turn, length = rng.uniform(0, 2 * np.pi), side / 4 * rng.uniform(0.005, 0.05)
+        shift = (length * math.sin(turn), length * math.cos(turn))
+        low = ndimage.shift(things[::4, ::4].astype(np.float32), shift, order=1)
+        low = ndimage.gaussian_filter(low, side / 4 * rng.uniform(0.01, 0.04))
+        shadow = Image.fromarray(low).resize((side, side), Image.Resampling.BILINEAR)
+        table *= 1 - np.float32(rng.uniform(0.2, 0.75)) * np.asarray(shadow)[..., None]
+    cover = ndimage.uniform_filter(things.astype(np.float32), 3)[..., None]
+    return _levels(table + cover * (image - table))
 
 
 def _paste(
@@ -145,6 +179,23 @@ def _light(rng: np.random.Generator, size: int) -> np.ndarray:
             shape = shape * shape * (3 - 2 * shape)
         change = rng.uniform(0.1, 0.75) * (-1 if rng.random() < 0.7 else 0.6)
         gain *= 1 + np.float32(change) * shape
+    return gain[..., None]
+
+
+def _glare(rng: np.random.Generator, size: int) -> np.ndarray:
+    """A smooth gain [size, size, 1]: spots at corners or borders that are brighter or darker."""
+    y, x = (np.mgrid[:size, :size].astype(np.float32) + 0.5) / size
+    gain = np.ones((size, size), np.float32)
+    for _ in range(1 + int(rng.integers(2))):
+        # On one side, or in one of its corners.
+        side = np.array([rng.integers(2), rng.choice([0.0, 1.0, rng.random()])])
+        cy, cx = rng.permutation(side) + rng.normal(0, 0.07, 2)
+        turn, stretch = rng.uniform(0, np.pi), math.exp(rng.uniform(0, 0.8))
+        along = np.cos(turn) * (x - cx) + np.sin(turn) * (y - cy)
+        across = (np.cos(turn) * (y - cy) - np.sin(turn) * (x - cx)) * stretch
+        distance = np.hypot(along, across) / math.exp(rng.uniform(np.log(0.15), np.log(0.8)))
+        change = math.exp(rng.choice([-1, 1]) * rng.uniform(0.1, 0.9)) - 1
+        gain *= 1 + np.float32(change) * np.exp(-2 * distance**2)
     return gain[..., None]
 
 

@@ -32,6 +32,9 @@ class DataConfig:
     foreign_patch: float = 0.0
     """Share of samples that get a patch of another picture, colour or brightness pasted in, as an
     anomaly with its exact mask."""
+    foreign_ground: float = 0.0
+    """Share of samples whose objects are laid on a good surface of another sample; that is no
+    anomaly."""
     full_picture: float = 0.3
     """Share of samples that are not cropped."""
     grey: float = 0.2
@@ -39,6 +42,9 @@ class DataConfig:
     uneven_light: float = 0.0
     """Share of samples whose light falls off, or grows, towards borders, corners or along a wave;
     that is no anomaly."""
+    glare: float = 0.0
+    """Share of samples with smooth bright or dark spots at corners or borders; that is no
+    anomaly."""
     noise: float = 0.0
     """Share of samples with added noise, of up to 20 levels of 255; that is no anomaly."""
     workers: int = 2
@@ -50,7 +56,8 @@ class DataConfig:
     def __post_init__(self):
         if self.stretch < 1:
             raise ConfigError(f"data.stretch is {self.stretch}: expected at least 1")
-        shares = ("defect_crop", "foreign_patch", "full_picture", "grey", "uneven_light", "noise")
+        shares = ("defect_crop", "foreign_patch", "foreign_ground", "full_picture", "grey")
+        shares += ("uneven_light", "glare", "noise")
         _check_shares("data", self, ("crop_min", *shares))
 
 

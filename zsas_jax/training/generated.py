@@ -10,7 +10,7 @@ from absl import flags
 from jaxtyping import UInt8
 
 from zsas_jax.data.pool import Pool, open_pool
-from zsas_jax.training.augment import augment
+from zsas_jax.training.augment import augment, is_good_surface
 from zsas_jax.training.config import DataConfig, TrainConfig
 from zsas_jax.training.devices import local_batches
 
@@ -40,7 +40,19 @@ def _view(
     rng: np.random.Generator,
 ) -> dict[str, Any]:
     other = pool[int(rng.integers(len(pool)))]["image"]
-    return sample(augment(item, rng, size, data, other), rng)
+    ground = None
+    if data.foreign_ground and rng.random() < data.foreign_ground:
+        ground = _good_surface(pool, rng)
+    return sample(augment(item, rng, size, data, other, ground), rng)
+
+
+def _good_surface(pool: Pool, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"] | None:
+    """A picture of one; None where a few draws give objects or defects (a quarter are good)."""
+    for _ in range(4):
+        candidate = pool[int(rng.integers(len(pool)))]
+        if is_good_surface(candidate):
+            return candidate["image"]
+    return None
 
 
 def some_images(data: DataConfig, count: int = 512) -> UInt8[np.ndarray, "n h w 3"]:
