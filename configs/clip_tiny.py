@@ -1,4 +1,4 @@
-"""The tiny model's CLIP, first part of eight: contrast of generated pictures and captions.
+"""The tiny model's CLIP, first part of nine: contrast of generated pictures and captions.
 
 python train.py --config configs/clip_tiny.py
 

@@ -1,4 +1,4 @@
-"""The tiny model's CLIP, second part of eight: larger views, and patches above all.
+"""The tiny model's CLIP, second part of nine: larger views, and patches above all.
 
 python train.py --config configs/clip_tiny_2.py
 

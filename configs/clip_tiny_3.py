@@ -1,4 +1,4 @@
-"""The tiny model's CLIP, third part of eight: views near the size that it is used at.
+"""The tiny model's CLIP, third part of nine: views near the size that it is used at.
 
 python train.py --config configs/clip_tiny_3.py
 

@@ -1,4 +1,4 @@
-"""The tiny model's CLIP, fourth part of eight: on at the same size, patches weighing more.
+"""The tiny model's CLIP, fourth part of nine: on at the same size, patches weighing more.
 
 python train.py --config configs/clip_tiny_4.py
 

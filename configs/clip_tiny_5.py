@@ -1,4 +1,4 @@
-"""The tiny model's CLIP, fifth part of eight: on the generator's next version, at a constant rate.
+"""The tiny model's CLIP, fifth part of nine: on the generator's next version, at a constant rate.
 
 python train.py --config configs/clip_tiny_5.py
 

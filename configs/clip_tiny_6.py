@@ -1,4 +1,4 @@
-"""The tiny model's CLIP, sixth part of eight: near the size that it is used at.
+"""The tiny model's CLIP, sixth part of nine: near the size that it is used at.
 
 python train.py --config configs/clip_tiny_6.py
 

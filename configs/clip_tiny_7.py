@@ -1,4 +1,4 @@
-"""The tiny model's CLIP, seventh part of eight: at a larger size still.
+"""The tiny model's CLIP, seventh part of nine: at a larger size still.
 
 python train.py --config configs/clip_tiny_7.py
 

@@ -1,9 +1,9 @@
-"""The tiny model's CLIP, eighth part of eight: at a larger size still, with noise.
+"""The tiny model's CLIP, eighth part of nine: at a larger size still, with noise.
 
 python train.py --config configs/clip_tiny_8.py
 
 It took 39 minutes, beside other work on two CPU cores. The mean with the seventh part's weights is
-what is used: `python -m zsas_jax.weights average` (README.md).
+what the ninth part starts from: `python -m zsas_jax.weights average` (README.md).
 """
 
 from zsas_jax.config import PipelineConfig

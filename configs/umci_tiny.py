@@ -15,7 +15,7 @@ CONFIG = TrainConfig(
     steps=10,
     batch_size=8,
     # CLIP last: a SAM that began from a whole model has that model's CLIP beside it.
-    init=("runs/sam_tiny_2/model", "runs/clip_tiny_average/model"),
+    init=("runs/sam_tiny_2/model", "runs/clip_tiny_average_2/model"),
     umci_task=UmciTaskConfig(
         loss="balanced", balance=0.5, focus=1.0, tuning_per_class=3, calibration_per_class=6
     ),
@@ -24,14 +24,16 @@ CONFIG = TrainConfig(
         learning_rate=1e-5, weight_decay=0.01, warmup_steps=2, schedule="cosine"
     ),
     pipeline=PipelineConfig(
-        clip_image_size=384,
+        rough="both",
+        clip_image_size=448,
         clip_turns=2,
+        clip_more_sizes=(320,),
         rough_threshold=0.8,
-        regions=2,
+        regions=1,
         cps_stages=2,
-        cascade_rough_weight=0.8,
+        cascade_rough_weight=0.7,
         cascade_mask_confidence="iou_times_rough",
         score_top_fraction=0.001,
-        score_map_weight=1.0,
+        score_map_weight=0.5,
     ),
 )

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from zsas_jax.benchmarks import __main__ as benchmarks
 from zsas_jax.benchmarks import line, pipeline
 from zsas_jax.benchmarks.torch_pipeline import TorchPipeline
 from zsas_jax.errors import ConfigError
+from zsas_jax.pipeline import rough_segmentation
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,27 @@ def test_maps_and_scores_agree(tiny, stages, confidence, turns, rough):
     none = dataclasses.replace(config, rough_threshold=1.0)
     half = pipeline.run_ours(networks, images, words, none)()[0]
     assert np.abs(theirs[0] - half).max() > 0.1
+
+
+def test_rough_maps_of_several_sizes_agree(tiny):
+    import torch
+
+    networks, config, text = tiny
+    size = networks.sam.config.image_size
+    config = dataclasses.replace(
+        config, clip_image_size=size, clip_turns=2, clip_more_sizes=(size // 2,), rough="both"
+    )
+    images, words = pipeline.pictures(2, size), np.repeat(text, 2, axis=0)
+    ours = jax.jit(rough_segmentation, static_argnames=("kind", "config"))(
+        networks, images, np.full((2, 2), size), words, kind="both", config=config
+    )
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    with torch.inference_mode():
+        grid, probability = TorchPipeline(networks, config).rough(pixels, torch.from_numpy(words))
+    # A resized photo is rounded to levels in ours alone.
+    np.testing.assert_allclose(ours.grid, grid, atol=0.03)
+    assert np.abs(ours.grid - grid.numpy()).mean() < 2e-3
+    np.testing.assert_allclose(ours.class_probability, probability, atol=5e-3)
 
 
 def test_settings_that_it_does_not_cover_are_refused(tiny):
