@@ -35,6 +35,7 @@ def test_maps_and_scores_agree(tiny, stages, confidence, turns, rough):
         config,
         clip_image_size=networks.sam.config.image_size,
         clip_turns=turns,
+        clip_more_sizes=(),
         rough=rough,
         cps_stages=stages,
         cascade_rough_weight=0.5,
