@@ -1,5 +1,7 @@
 """Alternating runs, the floor of a program, peak memory, tables and JSON."""
 
+import contextlib
+import ctypes
 import gc
 import importlib.metadata
 import json
@@ -154,7 +156,10 @@ def memory_above(run: Callable[[], Any]) -> float:
 
     On Linux the high-water mark is set back first; elsewhere an earlier peak may hide the growth.
     """
-    gc.collect()  # What is let go during the run would hide its growth.
+    # What is let go during the run, or was before and is still the allocator's, hides its growth.
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)  # Of glibc.
     try:
         pathlib.Path("/proc/self/clear_refs").write_text("5")
         before, _ = _resident()
