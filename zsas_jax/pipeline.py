@@ -206,7 +206,8 @@ def rough_segmentation(
     for size, turns in config.clip_looks.items():
         looks, probability = _look(clip, umci, images, sizes, text, kind, size, turns)
         # All on the grid of the first size.
-        maps += [resize_bilinear(look, look.shape[1:], grid, grid) for look in looks]
+        seen = _patch_grid(clip, size)
+        maps += [resize_bilinear(look, seen, grid, grid) for look in looks]
         probabilities.append(probability)
     rough = jnp.stack(maps).mean(axis=0)
     canvas = jax.vmap(lambda x, size: resize_bilinear(x, grid, size, _sides(images)))(rough, sizes)
