@@ -4,7 +4,7 @@ python train.py --config configs/umci_tiny.py
 
 UMCI comes trained along with its CLIP. This run lets it settle on the frozen tower and chooses the
 pipeline's settings on training classes, one after the other, from those of the weights before. It
-took 14 minutes on two CPU cores.
+took 15 minutes on two CPU cores.
 """
 
 from zsas_jax.config import PipelineConfig
