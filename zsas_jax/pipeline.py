@@ -197,7 +197,7 @@ def rough_segmentation(
     config: PipelineConfig,
 ) -> Rough:
     """S_a from CLIP: UMCI's abnormal probability, the similarity of last patches and text, or the
-    mean of "both"; and the mean over the orientations that the config asks for.
+    mean of "both"; and the mean over the sizes and orientations that the config asks for.
     """
     clip = _require(model, "clip", config)
     umci = None if kind == "similarity" else _require(model, "umci", config)
@@ -206,8 +206,8 @@ def rough_segmentation(
     for size, turns in config.clip_looks.items():
         looks, probability = _look(clip, umci, images, sizes, text, kind, size, turns)
         # All on the grid of the first size.
-        seen = _patch_grid(clip, size)
-        maps += [resize_bilinear(look, seen, grid, grid) for look in looks]
+        _, rows, columns = looks[0].shape
+        maps += [resize_bilinear(look, (rows, columns), grid, grid) for look in looks]
         probabilities.append(probability)
     rough = jnp.stack(maps).mean(axis=0)
     canvas = jax.vmap(lambda x, size: resize_bilinear(x, grid, size, _sides(images)))(rough, sizes)

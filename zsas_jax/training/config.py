@@ -56,9 +56,9 @@ class DataConfig:
     def __post_init__(self):
         if self.stretch < 1:
             raise ConfigError(f"data.stretch is {self.stretch}: expected at least 1")
-        shares = ("defect_crop", "foreign_patch", "foreign_ground", "full_picture", "grey")
-        shares += ("uneven_light", "glare", "noise")
-        _check_shares("data", self, ("crop_min", *shares))
+        pasted = ("foreign_patch", "foreign_ground")
+        looks = ("grey", "uneven_light", "glare", "noise")
+        _check_shares("data", self, ("crop_min", "defect_crop", "full_picture", *pasted, *looks))
 
 
 @dataclasses.dataclass(frozen=True)
