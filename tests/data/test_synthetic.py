@@ -7,9 +7,11 @@ from zsas_jax.data import synthetic
 from zsas_jax.data.synthetic import (
     baseline,
     classes,
+    defects,
     held_out_defects,
     made_up,
     noise,
+    objects,
     source,
     splits,
 )
@@ -148,10 +150,10 @@ def test_splits_never_meet():
     assert not set(synthetic.TRAIN_DEFECTS) & set(synthetic.EVAL_DEFECTS)
     assert len(synthetic.TRAIN_CLASSES) >= 20
     assert len(synthetic.EVAL_CLASSES) >= 12
-    for split, defects in (("train", splits.TRAIN_DEFECTS), ("eval", splits.EVAL_DEFECTS)):
-        assert set(classes.DEFECTS[split]) == set(defects)
+    for split, names in (("train", splits.TRAIN_DEFECTS), ("eval", splits.EVAL_DEFECTS)):
+        assert set(classes.DEFECTS[split]) == set(names)
         used = {d for spec in classes.CLASSES[split].values() for d in spec.defects}
-        assert used == set(defects)
+        assert used == set(names)
     drawers = [{spec.draw for spec in specs.values()} for specs in classes.CLASSES.values()]
     assert not drawers[0] & drawers[1]
     assert not set(classes.DEFECTS["train"].values()) & set(classes.DEFECTS["eval"].values())
@@ -222,6 +224,61 @@ def test_zones_of_made_up_objects_stay_on_them_and_hold_their_own_material():
     covered = np.array(covered)
     assert 0.3 < (covered == 0).mean() < 0.7  # Half of the objects are of one material.
     assert np.quantile(covered, 0.9) > 0.1
+
+
+def test_what_went_missing_leaves_its_seat_unless_many_like_it_are_left():
+    """Else nobody, and no network, can tell a part without it from a plain one."""
+
+    def marked(count: int) -> np.ndarray:
+        s = Studio(np.random.default_rng(0), "train", 128)
+        scene = Scene(s, np.full(3, 0.5, np.float32), is_object=True)
+        body = scene.stamp(0.5, 0.5, 0.45)
+        scene.paste(body, np.ones_like(body.u), np.full(3, 0.5, np.float32))
+        for k in range(count):
+            mark = scene.stamp(0.2 + 0.6 * k / max(count - 1, 1), 0.5, 0.06)
+            scene.paste(mark, (np.hypot(mark.u, mark.v) < 1) * 1.0, np.ones(3), part=True)
+        traces = []
+        for seed in range(20):
+            rgb, cover = defects.missing_part(scene, np.random.default_rng(seed), 0.1, 0.5)
+            assert 0.5 < cover.sum() / (np.pi * (0.06 * 128) ** 2) < 1.5
+            traces.append(np.abs(rgb[cover > 0.5] - 0.5).max())
+        return np.array(traces)
+
+    assert (marked(1) > 0.05).all()
+    bare = marked(5) < 1e-6
+    assert bare.any()
+    assert not bare.all()
+
+
+def test_below_a_capsules_cap_lies_the_table(monkeypatch):
+    monkeypatch.setattr(objects, "finish", lambda s, scene: scene)  # No shadow on the table.
+    scene = objects.capsule(Studio(np.random.default_rng(1), "train", 256))
+    part = scene.parts[0]
+    same = np.abs(part.under - scene.backdrop[part.window]).max(-1) < 1e-6
+    covered = part.alpha > 0.99
+    assert (same & covered).sum() > 0.5 * covered.sum()
+
+
+def test_limbs_of_made_up_objects_sit_on_all_four_sides():
+    sides, rows = set(), 0
+    for seed in range(40):
+        limbs = made_up._limbs(Studio(np.random.default_rng(seed), "train", 32))
+        sides |= {round(np.arctan2(limb.across, limb.along) / (np.pi / 2)) % 4 for limb in limbs}
+        rows += len(limbs) > 4
+        assert all(limb.extent < 3 for limb in limbs)
+    assert sides == {0, 1, 2, 3}
+    assert rows > 5
+
+
+def test_ribs_of_made_up_objects_are_no_steeper_than_drawn():
+    ribbed = 0
+    for seed in range(30):
+        s = Studio(np.random.default_rng(seed), "train", 256)
+        st = Scene(s, np.zeros(3)).stamp(0.5, 0.5, 0.4)
+        height = np.zeros_like(st.u) + made_up._relief(s)(st)
+        assert np.abs(height).max() <= 1 / (2 * np.pi * 3)
+        ribbed += bool(height.any())
+    assert 8 <= ribbed <= 25
 
 
 def test_enough_made_up_parts_have_something_that_can_go_missing():

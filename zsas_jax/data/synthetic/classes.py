@@ -87,7 +87,7 @@ TRAIN = {
         marked=0.2,
         weight=12,
     ),
-    "part": ClassSpec(made_up.part, (*PARTED, "wear", "glue"), 0.2, 0.1, weight=16),
+    "part": ClassSpec(made_up.part, (*PARTED, "wear", "glue"), 0.2, 0.1, weight=22),
 }
 
 FLAT = ("blowholes", "cut", "contamination", "uneven_band", "corrosion")

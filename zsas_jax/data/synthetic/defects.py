@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from zsas_jax.data.synthetic import noise
 from zsas_jax.data.synthetic.noise import Number
-from zsas_jax.data.synthetic.scene import Scene
+from zsas_jax.data.synthetic.scene import Part, Scene
 
 Drawn = tuple[np.ndarray, np.ndarray]
 
@@ -178,13 +178,34 @@ def wear(scene: Scene, rng, size, severity) -> Drawn:
 
 
 def missing_part(scene: Scene, rng, size, severity) -> Drawn:
-    """One of the object's parts is gone; what lies below it shows."""
+    """One of the object's parts is gone; what lies below it shows, mostly with the part's seat.
+
+    Without a seat, only a place that is empty among many says that something is missing: nobody can
+    tell a cap that lost its emblem from a plain one.
+    """
     cover, rgb = np.zeros_like(scene.solid), scene.rgb.copy()
-    if scene.parts:
-        part = scene.parts[int(rng.integers(len(scene.parts)))]
-        rgb[part.window] += part.alpha[..., None] * (part.under - rgb[part.window])
-        cover[part.window] = part.alpha
+    if not scene.parts:
+        return rgb, cover
+    part = scene.parts[int(rng.integers(len(scene.parts)))]
+    below = part.under
+    if len(scene.parts) < 4 or rng.random() < 0.7:
+        below = below + _seat(scene, part, rng, severity)
+    rgb[part.window] += part.alpha[..., None] * (below - rgb[part.window])
+    cover[part.window] = part.alpha
     return rgb, cover
+
+
+def _seat(scene: Scene, part: Part, rng, severity: Number) -> np.ndarray:
+    """What a part leaves where it sat, [h, w, 1]: a hollow with lit and dark sides, dull, rough."""
+    n = scene.studio.size
+    margin = max(2, n // 64)
+    plain = np.pad(part.alpha, margin)
+    depth = ndimage.gaussian_filter(plain, n * rng.uniform(0.003, 0.008))
+    slope = noise.relief(-depth, scene.studio.azimuth, n / noise.BASE)
+    slope = slope[margin:-margin, margin:-margin] * rng.uniform(1.0, 2.5) * (0.4 + severity)
+    rough = noise.sheet(rng, n, np.exp(rng.uniform(*np.log([15, 120]))))[part.window]
+    dull = rng.uniform(-0.05, 0.12) * severity
+    return (slope + np.float32(rng.uniform(0.01, 0.06)) * rough - np.float32(dull))[..., None]
 
 
 def wrong_part(scene: Scene, rng, size, severity) -> Drawn:

@@ -12,23 +12,24 @@ from scipy import ndimage
 
 from zsas_jax.data.synthetic import noise
 from zsas_jax.data.synthetic.defects import Drawn, blend, blob, sign_of, strength
+from zsas_jax.data.synthetic.materials import stuff
 from zsas_jax.data.synthetic.noise import Number
 from zsas_jax.data.synthetic.objects import finish, ground, layout, lit
-from zsas_jax.data.synthetic.scene import Scene, Stamp, Studio, ramp
+from zsas_jax.data.synthetic.scene import Scene, Stamp, Studio
 
 
 def material(s: Studio) -> Scene:
     """A surface of one to three random layers in a random palette."""
-    return Scene(s, _stuff(s))
+    return Scene(s, stuff(s))
 
 
 def part(s: Studio) -> Scene:
     """Objects of one random outline and material, with random features in a regular layout and
     sometimes with limbs of other outlines and materials.
     """
-    scene = Scene(s, _stuff(s, 0.6), is_object=True) if s.chance(0.35) else ground(s)
-    body, features, limbs = _piece(s, _stuff(s, 0.4)), _features(s), _limbs(s)
-    zones = _zones(s)
+    scene = ground(s)
+    body, zones, limbs = _piece(s, stuff(s, 0.4)), _zones(s), _limbs(s)
+    features = [_features(s) for _ in range(s.choose(0, 1, 1, 1, 2, 3))]
     free, first = s.chance(0.6), s.chance(0.85)
     size = 1 / max([1.0, *(0.5 * (1 + limb.extent) for limb in limbs)])
     for x, y, r in layout(s, 3):
@@ -38,7 +39,8 @@ def part(s: Studio) -> Scene:
         st = scene.stamp(x, y, r, turn, reach=1.3)
         d = body(scene, st)
         zones(scene, st, d)
-        features(scene, st, d)
+        for draw in features:
+            draw(scene, st, d)
         if not first:
             _attach(scene, limbs, x, y, r, turn)
     return finish(s, scene)
@@ -59,30 +61,43 @@ class _Limb(NamedTuple):
 
 
 def _limbs(s: Studio) -> list[_Limb]:
-    """None, one or two pieces of their own, or a row of like ones on one side or on both."""
-    kind = s.choose(0, 0, 0, 1, 1, 2, 3)
+    """On each of an object's four sides nothing, a piece or a row of like ones; often the side
+    across has the same.
+    """
+    if s.chance(0.35):
+        return []
+    limbs: list[_Limb] = []
+    for direction in (0.0, np.pi / 2):
+        group = _group(s)
+        across = group if s.chance(0.5) else _group(s)
+        limbs += [_turned(limb, direction) for limb in group]
+        limbs += [_turned(limb, direction + np.pi) for limb in across]
+    return limbs
+
+
+def _group(s: Studio) -> list[_Limb]:
+    """What is on one side, drawn for the side of the first axis."""
+    kind = s.choose(0, 0, 0, 1, 1, 2)
     if kind == 0:
         return []
-    if kind < 3:
-        return [
-            _Limb(
-                _piece(s, _stuff(s, 0.6) if s.chance(0.5) else None),
-                s.between(0.3, 1.0) * side,
-                s.between(-0.1, 0.1),
-                s.between(0.35, 0.8),
-                s.choose(0.0, np.pi / 2, s.between(0, np.pi)),
-            )
-            for side in (1, -1)[:kind]
-        ]
+    if kind == 1:
+        piece = _piece(s, stuff(s, 0.6) if s.chance(0.5) else None)
+        turn = s.choose(0.0, np.pi / 2, s.between(0, np.pi))
+        return [_Limb(piece, s.between(0.3, 1.0), s.between(-0.1, 0.1), s.between(0.35, 0.8), turn)]
     piece, count = _piece(s, None, 4), int(s.rng.integers(2, 7))
     length, pitch = s.between(0.25, 0.6), s.between(0.6, 1.5) / count
-    sides, flat = (1, -1)[: s.choose(1, 2)], s.choose(0.0, 0.0, np.pi / 2)
+    flat = s.choose(0.0, 0.0, np.pi / 2)
     rows = [(k - (count - 1) / 2) * pitch for k in range(count)]
-    return [
-        _Limb(piece, side * (0.65 + 0.7 * length), row, length, flat)
-        for side in sides
-        for row in rows
-    ]
+    return [_Limb(piece, 0.65 + 0.7 * length, row, length, flat) for row in rows]
+
+
+def _turned(limb: _Limb, angle: float) -> _Limb:
+    c, q = np.cos(angle), np.sin(angle)
+    return limb._replace(
+        along=c * limb.along - q * limb.across,
+        across=q * limb.along + c * limb.across,
+        turn=limb.turn + angle,
+    )
 
 
 def _attach(scene: Scene, limbs: list[_Limb], x: Number, y: Number, r: Number, turn: Number):
@@ -98,11 +113,12 @@ def _piece(s: Studio, look: np.ndarray | None, kind: int | None = None):
     outline, colour = _outline(s, kind), s.grey(0.2, 0.9, 0.06) if s.chance(0.7) else s.colour()
     # A flat top with a bevelled edge, or round all over.
     bevel = s.between(0.03, 0.3) if s.chance(0.65) else s.between(0.4, 1.2)
-    gloss = s.between(0.0, 0.5)
+    gloss, relief = s.between(0.0, 0.5), _relief(s)
 
     def draw(scene: Scene, st: Stamp) -> np.ndarray:
         d = outline(st)
-        slope = scene.shade(st, noise.ease(-d / bevel) * 0.5 * bevel)
+        height = noise.ease(-d / bevel) * 0.5 * bevel + relief(st) * noise.ease(-d / 0.15)
+        slope = scene.shade(st, height)
         tone = 0.85 + 0.5 * slope
         shine = gloss * np.maximum(slope, 0) ** 2
         flat = colour if look is None else look[st.window]
@@ -113,10 +129,33 @@ def _piece(s: Studio, look: np.ndarray | None, kind: int | None = None):
     return draw
 
 
+def _relief(s: Studio):
+    """The height of an object's own ribs, in object radii: across it, in rings, spokes or a spiral;
+    mostly none.
+    """
+    kind, n, sharp = s.choose(0, 0, 0, 0, 1, 1, 2, 3, 4), s.log_between(3, 30), s.between(1, 4)
+    turn, steep = s.between(0, np.pi), s.log_between(0.15, 1.0)
+
+    def height(st: Stamp) -> np.ndarray | float:
+        if kind == 0:
+            return 0.0
+        radius, theta = np.hypot(st.u, st.v), np.arctan2(st.v, st.u)
+        if kind == 1:
+            phase = n * (np.cos(turn) * st.u + np.sin(turn) * st.v)
+        elif kind == 2:
+            phase = n * radius
+        else:
+            phase = (n * radius if kind == 4 else 0.0) + round(n) * theta / (2 * np.pi)
+        wave = np.clip(sharp * np.sin(2 * np.pi * phase), -1, 1)
+        return (steep / (2 * np.pi * n)) * wave.astype(np.float32)
+
+    return height
+
+
 def _zones(s: Studio):
     """Gives ends, a belt, a rim or the middle of every object a material of its own."""
     count = s.choose(0, 0, 0, 1, 1, 2)
-    looks = [_stuff(s, 0.5) if s.chance(0.6) else _colour(s) for _ in range(count)]
+    looks = [stuff(s, 0.5) if s.chance(0.6) else _colour(s) for _ in range(count)]
     kinds, limits = s.rng.permutation(5)[:count], [s.between(0.25, 0.8) for _ in range(count)]
     turn, soft = s.choose(0.0, 0.0, np.pi / 2, s.between(0, np.pi)), s.log_between(1, 20)
     wave = noise.profile(s.rng, 256, s.between(2, 25)) * s.between(0.0, 0.06) * s.choose(0, 1)
@@ -225,84 +264,6 @@ def _slipped(scene: Scene, rng, x, y) -> np.ndarray:
     dy, dx = (rows - y * n) * scale, (columns - x * n) * scale
     c, q = np.cos(turn), np.sin(turn)
     return noise.resample(scene.rgb, y * n + c * dy + q * dx, x * n + c * dx - q * dy)
-
-
-def _stuff(s: Studio, calm: Number = 0.0) -> np.ndarray:
-    """Colours [size, size, 3] of a random material; `calm` is how often it is nearly plain."""
-    t = _layer(s)
-    for _ in range(int(s.rng.integers(0, 3))):
-        other = _layer(s)
-        how = s.rng.integers(3)
-        if how == 0:
-            t = t + s.between(0.2, 1.0) * other
-        elif how == 1:
-            # Many islands: a single one would be an anomaly.
-            t = np.where(s.fbm(s.log_between(12, 60), 2) > s.between(-0.3, 0.8), t, other)
-        else:
-            t = t * (1 + s.between(0.2, 0.8) * other)
-    t = (t - t.mean()) / max(float(t.std()), 1e-3)
-    contrast = s.log_between(0.01, 0.06) if s.chance(calm) else s.log_between(0.04, 0.28)
-    count = int(s.rng.integers(2, 5))
-    if s.chance(0.5):
-        base = s.grey(0.15, 0.85, 0.05)
-        stops = [base * k for k in np.linspace(s.between(0.2, 0.6), s.between(1.2, 1.8), count)]
-    else:
-        stops = [s.colour(saturation=(0.05, 0.8), value=(0.1, 0.95)) for _ in range(count)]
-    rgb = ramp(np.clip(0.5 + contrast * t, 0, 1), *np.clip(stops, 0, 1).astype("f4"))
-    clouds = s.between(0.0, 0.06) * s.fbm(3, 2) + s.between(0.0, 0.03) * s.grains()
-    return rgb * (1 + clouds)[..., None]
-
-
-def _layer(s: Studio) -> np.ndarray:
-    """One pattern [size, size] of about unit variance."""
-    cells = s.log_between(3, 120)
-    kind = s.rng.integers(6)
-    if kind == 0:  # Grain, along a direction or not.
-        across = np.clip(cells * s.log_between(0.05, 20), 2, 250) if s.chance(0.5) else cells
-        return s.sheet(cells, across, s.chance(0.2))
-    if kind == 1:  # Clouds and bumps, seen by their tone or by their slope.
-        field = s.fbm(min(cells, 60), 4, s.between(0.4, 0.9), s.log_between(0.5, 2))
-        return field if s.chance(0.5) else s.relief(field) / max(cells, 8)
-    if kind == 2:  # Cells: by their borders, by their middle or each in its own tone.
-        n = s.log_between(5, 45)
-        x, y = s.warped(s.between(0.0, 0.02), 6)
-        squeeze = s.log_between(0.4, 2.5)
-        first, second, owner = noise.cellular(s.rng, x * n, y * n * squeeze, s.between(0.1, 1))
-        if s.chance(0.4):
-            return noise.ease((second - first) * s.between(1, 5))
-        if s.chance(0.4):
-            return first
-        return s.rng.standard_normal(int(owner.max()) + 1).astype("f4")[owner]
-    if kind == 3:  # Stripes.
-        return _wave(s, s.log_between(3, 70), s.between(0, np.pi))
-    if kind == 4:  # Two systems of stripes across each other.
-        n, turn = s.log_between(4, 50), s.between(0, np.pi)
-        a = _wave(s, n, turn)
-        b = _wave(s, n * s.log_between(0.5, 2), turn + s.choose(np.pi / 2, np.pi / 2, np.pi / 3))
-        return s.choose(np.minimum, np.maximum, np.multiply, np.add)(a, b)
-    n = s.log_between(4, 30)  # One small mark, again and again.
-    x, y = s.rotated(s.between(0, np.pi))
-    u, v = x * n, y * n * s.log_between(0.6, 1.6)
-    fu, fv = u - np.floor(u) - 0.5, v - np.floor(v) - 0.5
-    tile = noise.sheet(s.rng, 32, s.between(1, 4))
-    index = np.clip(np.stack([fv, fu]) * 32 + 16, 0, 31).astype(np.int32)
-    fade = np.clip(1.2 - 2.4 * np.maximum(np.abs(fu), np.abs(fv)), 0, 1)
-    return ndimage.gaussian_filter(tile, 1)[index[0], index[1]] * fade
-
-
-def _wave(s: Studio, n: Number, turn: Number) -> np.ndarray:
-    """Stripes: round, sharp, saw-toothed or of unequal width and tone."""
-    x, _ = s.rotated(turn)
-    phase = x * n + s.between(0.0, 0.3) * s.sheet(4) * s.choose(0, 1)
-    kind = s.rng.integers(4)
-    if kind == 0:
-        return np.sin(2 * np.pi * phase)
-    if kind == 1:
-        return np.clip(np.sin(2 * np.pi * phase) * s.between(2, 8) + s.between(-1, 1), -1, 1)
-    if kind == 2:
-        return 2 * (phase - np.floor(phase)) - 1
-    tones = s.rng.standard_normal(int(s.rng.integers(2, 7))).astype("f4")
-    return tones[np.floor(phase).astype(np.int32) % len(tones)]
 
 
 def _outline(s: Studio, kind: int | None = None):

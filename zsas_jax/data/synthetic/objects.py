@@ -3,12 +3,15 @@
 import numpy as np
 
 from zsas_jax.data.synthetic import noise
+from zsas_jax.data.synthetic.materials import stuff
 from zsas_jax.data.synthetic.noise import Number
 from zsas_jax.data.synthetic.scene import Scene, Studio
 
 
 def ground(s: Studio) -> Scene:
-    """An empty table: plain, cloudy, woven, brushed or dotted, light or dark."""
+    """An empty table: plain, cloudy, woven, brushed, dotted or of a random material."""
+    if s.chance(0.35):
+        return Scene(s, stuff(s, 0.4), is_object=True)
     base = s.grey(0.03, 0.9, 0.06) if s.chance(0.65) else s.colour(saturation=(0.1, 0.6))
     kind = s.rng.integers(5)
     if kind == 0:
@@ -137,7 +140,10 @@ def capsule(s: Studio) -> Scene:
             tone = tone * (0.75 + 0.4 * np.abs(st.v) / aspect)
         shine = 0.7 * np.exp(-(((st.v + 0.4 * aspect) / 0.07) ** 2)) * (np.abs(st.u) < 0.7)
         alpha = noise.step(d, 1.5 * st.pixel)
-        scene.paste(st, alpha, lit(tone, body, shine))
+        # The body ends a little inside the cap: without the cap, the table shows.
+        scene.paste(
+            st, alpha * noise.step(st.u - seam - 0.1, 1.5 * st.pixel), lit(tone, body, shine)
+        )
         lid = alpha * noise.step(seam - st.u, 1.5 * st.pixel)
         scene.paste(st, lid, lit(tone, cap, shine), part=True)
     return finish(s, scene)
