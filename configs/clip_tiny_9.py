@@ -1,4 +1,4 @@
-"""The tiny model's CLIP, ninth part of ten: objects on patterned grounds, glare at corners.
+"""The tiny model's CLIP, ninth part of nine: objects on patterned grounds, glare at corners.
 
 python train.py --config configs/clip_tiny_9.py
 

@@ -15,7 +15,7 @@ CONFIG = TrainConfig(
     steps=10,
     batch_size=8,
     # CLIP last: a SAM that began from a whole model has that model's CLIP beside it.
-    init=("runs/sam_tiny_2/model", "runs/clip_tiny_average_3/model"),
+    init=("runs/sam_tiny_2/model", "runs/clip_tiny_average_2/model"),
     umci_task=UmciTaskConfig(
         loss="balanced", balance=0.5, focus=1.0, tuning_per_class=3, calibration_per_class=6
     ),

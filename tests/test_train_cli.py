@@ -54,7 +54,6 @@ def test_bad_input_is_one_sentence(main, capsys, tmp_path, arguments, message):
         "clip_tiny_7",
         "clip_tiny_8",
         "clip_tiny_9",
-        "clip_tiny_10",
         "sam_tiny",
         "sam_tiny_2",
         "umci_tiny",
