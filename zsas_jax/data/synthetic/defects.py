@@ -13,6 +13,8 @@ from zsas_jax.data.synthetic.scene import Part, Scene
 
 Drawn = tuple[np.ndarray, np.ndarray]
 
+_MANY = 4  # parts of a picture, from which one that is unlike the others stands out
+
 
 def blob(scene: Scene, rng, x, y, size, roughness=0.35, aspect=1.0, angle=0.0, soft=1.5):
     """Cover of an irregular patch about `size` across, and its normalised radius."""
@@ -188,7 +190,7 @@ def missing_part(scene: Scene, rng, size, severity) -> Drawn:
         return rgb, cover
     part = scene.parts[int(rng.integers(len(scene.parts)))]
     below = part.under
-    if len(scene.parts) < 4 or rng.random() < 0.7:
+    if len(scene.parts) < _MANY or rng.random() < 0.7:
         below = below + _seat(scene, part, rng, severity)
     rgb[part.window] += part.alpha[..., None] * (below - rgb[part.window])
     cover[part.window] = part.alpha
@@ -214,7 +216,7 @@ def wrong_part(scene: Scene, rng, size, severity) -> Drawn:
     if not scene.parts:
         return rgb, cover
     part = scene.parts[int(rng.integers(len(scene.parts)))]
-    if len(scene.parts) >= 4 and rng.random() < 0.5:
+    if len(scene.parts) >= _MANY and rng.random() < 0.5:
         x, y = ((edge.start + edge.stop) / 2 / len(rgb) for edge in part.window[::-1])
         tint = 0.1 * rng.standard_normal(3).astype(np.float32)
         change = sign_of(scene, rng, x, y) * strength(scene, x, y, size, severity)

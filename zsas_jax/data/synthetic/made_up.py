@@ -91,7 +91,7 @@ def _group(s: Studio) -> list[_Limb]:
     return [_Limb(piece, 0.65 + 0.7 * length, row, length, flat) for row in rows]
 
 
-def _turned(limb: _Limb, angle: float) -> _Limb:
+def _turned(limb: _Limb, angle: Number) -> _Limb:
     c, q = np.cos(angle), np.sin(angle)
     return limb._replace(
         along=c * limb.along - q * limb.across,
@@ -101,11 +101,9 @@ def _turned(limb: _Limb, angle: float) -> _Limb:
 
 
 def _attach(scene: Scene, limbs: list[_Limb], x: Number, y: Number, r: Number, turn: Number):
-    c, q = np.cos(turn), np.sin(turn)
-    for limb in limbs:
-        cx = x + r * (c * limb.along - q * limb.across)
-        cy = y + r * (q * limb.along + c * limb.across)
-        limb.draw(scene, scene.stamp(cx, cy, r * limb.radius, turn + limb.turn, reach=1.3))
+    for limb in (_turned(limb, turn) for limb in limbs):
+        cx, cy = x + r * limb.along, y + r * limb.across
+        limb.draw(scene, scene.stamp(cx, cy, r * limb.radius, limb.turn, reach=1.3))
 
 
 def _piece(s: Studio, look: np.ndarray | None, kind: int | None = None):
