@@ -321,6 +321,18 @@ def test_an_input_off_the_patch_grid_is_refused(model):
         run(model, photos(), method_config("clip", clip_more_sizes=(36,)))
 
 
+def test_only_the_last_stages_of_umci_count(model):
+    def rough(**changes):
+        return np.asarray(run(model, photos(), method_config("umci", **changes)).rough_map)
+
+    count = len(model.umci.config.layers)
+    np.testing.assert_array_equal(rough(umci_stages=count), rough())
+    last = rough(umci_stages=1)
+    assert np.abs(last - rough()).max() > 0.01
+    with pytest.raises(ConfigError, match=rf"umci_stages is {count + 1}: .* {count} stages"):
+        rough(umci_stages=count + 1)
+
+
 @pytest.mark.parametrize(("method", "turns"), [("umci", (0, 1, 2, 3)), ("clip", (0, 2))])
 def test_turned_photos_are_averaged_upright(model, method, turns):
     _, _, text, keys = photos()

@@ -45,6 +45,10 @@ class PipelineConfig:
     """The rough map of cascade and clipsam: UMCI's abnormal probability; the similarity of patches
     and text (with clipsam the paper's "w/o UMCI"); or the mean of both, which is in no paper and
     costs nothing, for CLIPs whose patches were trained along."""
+    umci_stages: int = 0
+    """UMCI's map is the mean of this many of its stages, those listed last in its `layers` (the
+    deepest); 0 takes all. Not specified by ClipSAM, whose loss (Eq. 12) weighs the last most. The
+    others are not computed."""
     compute_dtype: Literal["float32", "bfloat16", "float64"] = "float32"
     """Dtype in which the networks compute; scores and norms stay in at least float32. On CPUs
     "bfloat16" is for matrix products alone. On GPUs and TPUs JAX computes float32 products
@@ -189,6 +193,7 @@ class PipelineConfig:
 
 _MANY = 1e6
 _RANGES = (
+    ("umci_stages", 0, _MANY),
     ("refine_at_a_time", 0, _MANY),
     ("rough_threshold", 0.0, 1.0),
     ("quantile", 0.0, 1.0),

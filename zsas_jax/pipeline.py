@@ -201,10 +201,16 @@ def rough_segmentation(
     """
     clip = _require(model, "clip", config)
     umci = None if kind == "similarity" else _require(model, "umci", config)
+    if umci is not None and config.umci_stages > len(umci.config.layers):
+        raise ConfigError(
+            f"pipeline.umci_stages is {config.umci_stages}: expected at most the "
+            f"{len(umci.config.layers)} stages of this UMCI"
+        )
+    look = partial(_look, clip, umci, images, sizes, text, kind, config.umci_stages)
     grid = _patch_grid(clip, config.clip_size)
     maps, probabilities = [], []
     for size, turns in config.clip_looks.items():
-        looks, probability = _look(clip, umci, images, sizes, text, kind, size, turns)
+        looks, probability = look(size, turns)
         # All on the grid of the first size.
         _, rows, columns = looks[0].shape
         maps += [resize_bilinear(look, (rows, columns), grid, grid) for look in looks]
@@ -233,6 +239,7 @@ def _look(
     sizes: Int[Array, "b 2"],
     text: Float[Array, "b 2 d"],
     kind: str,
+    stages: int,
     size: tuple[int, int],
     turns: tuple[int, ...],
 ) -> tuple[list[Float[Array, "b gh gw"]], Float[Array, "t b"]]:
@@ -243,11 +250,11 @@ def _look(
     pixels = (levels / 255 - mean) / std
     pixels = jnp.concatenate([jnp.rot90(pixels, k, (1, 2)) for k in turns])
     text = jnp.concatenate([text] * len(turns))
-    layers = () if umci is None else umci.config.layers
+    layers = () if umci is None else umci.config.layers[-stages:]
     encoding = clip_api.encode_image(clip, pixels, (*layers, clip.config.vision_layers))
     maps = []
     if umci is not None:
-        maps.append(anomaly_probability(umci, encoding.patch_tokens[:-1], grid, text))
+        maps.append(anomaly_probability(umci, encoding.patch_tokens[:-1], grid, text, stages))
     if kind != "umci":
         patches = clip_api.project_patches(clip, encoding.patch_tokens[-1])
         maps.append(abnormal_similarity(clip, patches, text).reshape(-1, *grid))

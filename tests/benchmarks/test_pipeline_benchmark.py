@@ -23,13 +23,13 @@ def tiny():
 
 
 @pytest.mark.parametrize(
-    ("stages", "confidence", "turns", "rough"),
+    ("stages", "confidence", "turns", "rough", "umci_stages"),
     [
-        pytest.param(1, "iou", 1, "umci", marks=pytest.mark.full),
-        (3, "iou_times_rough", 4, "both"),
+        pytest.param(1, "iou", 1, "umci", 0, marks=pytest.mark.full),
+        (3, "iou_times_rough", 4, "both", 2),
     ],
 )
-def test_maps_and_scores_agree(tiny, stages, confidence, turns, rough):
+def test_maps_and_scores_agree(tiny, stages, confidence, turns, rough, umci_stages):
     networks, config, text = tiny
     config = dataclasses.replace(
         config,
@@ -37,6 +37,7 @@ def test_maps_and_scores_agree(tiny, stages, confidence, turns, rough):
         clip_turns=turns,
         clip_more_sizes=(),
         rough=rough,
+        umci_stages=umci_stages,
         cps_stages=stages,
         cascade_rough_weight=0.5,
         cascade_mask_confidence=confidence,

@@ -140,6 +140,9 @@ def test_probability_is_the_mean_over_stages_of_the_abnormal_channel():
     expected = (odds[..., 1] / odds.sum(-1)).mean(axis=1)
     found = anomaly_probability(umci, tokens, grid, jnp.asarray(text))
     np.testing.assert_allclose(found, expected, atol=1e-6)
+    last = anomaly_probability(umci, tokens[1:], grid, jnp.asarray(text), 1)
+    np.testing.assert_allclose(last, odds[:, 1, ..., 1] / odds[:, 1].sum(-1), atol=1e-6)
+    assert np.abs(last - found).max() > 0.01
 
 
 def test_gradients_are_finite_where_norms_vanish():

@@ -58,7 +58,8 @@ class TorchPipeline:
         assert model.sam is not None
         assert model.umci is not None
         self.config, self.device, self.dtype = config, device, getattr(torch, dtype)
-        self.layers, self.sizes = model.umci.config.layers, model.sam.config
+        self.layers = model.umci.config.layers[-config.umci_stages :]
+        self.sizes = model.sam.config
         self.patch = model.clip.config.patch_size
         clip = transformers_clip(model.clip)
         self.scale = clip.logit_scale.exp().to(device)
@@ -67,6 +68,7 @@ class TorchPipeline:
         self.sam = self._placed(transformers_sam(model.sam))
         umci = TorchUmci(model.umci.config)
         copy_weights(model.umci, umci)
+        umci.stages = umci.stages[-config.umci_stages :]
         self.umci = self._placed(umci.eval().requires_grad_(False))
         self.encode_sam = self.sam.vision_encoder
         if compiled:

@@ -15,6 +15,7 @@ from zsas_jax.weights.checkpoint import Bundle
 # and the metrics whose mean over classes decides.
 PIXELS = ("pixel_ap", "pixel_f1_max")
 CANDIDATES: tuple[tuple[str, tuple[Any, ...], tuple[str, ...]], ...] = (
+    ("umci_stages", (0, 1), PIXELS),
     ("rough", ("umci", "both"), PIXELS),
     ("rough_threshold", (0.3, 0.47, 0.6, 0.8), PIXELS),
     ("cascade_mask_confidence", ("iou", "iou_times_rough"), PIXELS),

@@ -251,21 +251,24 @@ class Umci(nnx.Module):
         patch_tokens: Sequence[Float[Array, "b n d"]],
         grid: tuple[int, int],
         text: Float[Array, "b 2 t"],
+        last: int = 0,
     ) -> Float[Array, "b s gh gw 2"]:
-        """Logits of every stage on the patch grid; channel 0 is normal, 1 abnormal.
+        """Logits of the stages on the patch grid; channel 0 is normal, 1 abnormal.
 
         Args:
-            patch_tokens: raw CLIP block outputs of `config.layers`, without the class token.
+            patch_tokens: raw CLIP block outputs of the stages' layers, without the class token.
             grid: static (rows, columns) of the patches, rows * columns = n.
             text: L2-normalised text features of each image's category, normal then abnormal.
+            last: run this many stages, those of the last of `config.layers`; 0 runs all.
         """
-        if len(patch_tokens) != len(self.stages):
-            raise ValueError(f"{len(patch_tokens)} token maps for {len(self.stages)} UMCI stages")
+        stages = list(self.stages)[-last:]
+        if len(patch_tokens) != len(stages):
+            raise ValueError(f"{len(patch_tokens)} token maps for {len(stages)} UMCI stages")
         dtype = self.stages[0].conv_ori.kernel.dtype
         text = text.astype(dtype)
         logits = [
             stage(tokens.astype(dtype).reshape(tokens.shape[0], *grid, tokens.shape[-1]), text)
-            for stage, tokens in zip(self.stages, patch_tokens, strict=True)
+            for stage, tokens in zip(stages, patch_tokens, strict=True)
         ]
         return jnp.stack(logits, axis=1)
 
@@ -275,7 +278,11 @@ def anomaly_probability(
     patch_tokens: Sequence[Float[Array, "b n d"]],
     grid: tuple[int, int],
     text: Float[Array, "b 2 t"],
+    last: int = 0,
 ) -> Float[Array, "b gh gw"]:
-    """The rough anomaly map on the patch grid: abnormal probability, mean over the stages."""
-    logits = umci(patch_tokens, grid, text)
+    """The rough anomaly map on the patch grid: abnormal probability, mean over the stages.
+
+    Arguments as of `Umci`.
+    """
+    logits = umci(patch_tokens, grid, text, last)
     return jax.nn.softmax(logits.astype(accumulation_dtype(logits)), axis=-1)[..., 1].mean(axis=1)
