@@ -48,6 +48,7 @@ def test_missing_fields_take_defaults_and_integers_become_numbers():
         ({"pipeline": {"clip_turns": 3}}, ["clip_turns", "3", "1, 2, 4"]),
         ({"pipeline": {"clip_turns": 4, "clip_image_size": [8, 16]}}, ["clip_turns", "square"]),
         ({"pipeline": {"quantile": 1.5}}, ["quantile", "1.5", "between 0.0 and 1.0"]),
+        ({"pipeline": {"guided_epsilon": 0}}, ["guided_epsilon is 0", "at least 1e-06"]),
         ({"pipeline": {"umci_stages": -1}}, ["umci_stages is -1", "at least 0"]),
         ({"pipeline": {"cps_stages": 4}}, ["cps_stages", "between 1 and 3"]),
         ({"pipeline": []}, ["config.pipeline", "table"]),

@@ -333,6 +333,20 @@ def test_only_the_last_stages_of_umci_count(model):
         rough(umci_stages=count + 1)
 
 
+@pytest.mark.parametrize("method", ALL)
+def test_guided_upsampling_sees_the_photo_alone(model, method):
+    config = method_config(method, rough_upsampling="guided")
+    out = run(model, photos(), config)
+    plain = run(model, photos(), method_config(method))
+    assert np.abs(out.rough_map - plain.rough_map).max() > 0.01
+    assert 0 <= out.rough_map.min() < out.rough_map.max() <= 1
+    for other in (photos(fill=255), photos(fill=None)):  # Whatever lies beside the photo.
+        again = run(model, other, config)
+        np.testing.assert_allclose(again.anomaly_map, out.anomaly_map, atol=1e-5)
+    if method == "cascade":
+        np.testing.assert_array_equal(out.points, plain.points)
+
+
 @pytest.mark.parametrize(("method", "turns"), [("umci", (0, 1, 2, 3)), ("clip", (0, 2))])
 def test_turned_photos_are_averaged_upright(model, method, turns):
     _, _, text, keys = photos()

@@ -65,6 +65,15 @@ class PipelineConfig:
     """Further sides of CLIP's input, pixels. The photo is looked at once in every size, each time
     in the next of the orientations; rough maps and class probabilities are averaged. None of the
     papers does it."""
+    rough_upsampling: Literal["bilinear", "guided"] = "bilinear"
+    """How the rough map goes from the patch grid to the photo. "guided" is the fast guided filter
+    (arXiv 1505.00996) on twice the patch grid: edges of the map move to those of the photo. None of
+    the papers does it; prompts are made from the map as it was."""
+    guided_radius: float = 0.02
+    """The guided filter's windows reach this fraction of the photo's sides to each side."""
+    guided_epsilon: float = 1e-3
+    """The guided filter follows edges whose colours vary by more than this (variance of levels in
+    [0, 1])."""
     refine_at_a_time: int = 0
     """Images that SAM takes at a time, those first whose rough map reaches the threshold; SAM does
     not run for the others, which it would not change. 0 runs SAM once on the whole batch. On a line
@@ -149,6 +158,7 @@ class PipelineConfig:
             "rough",
             "compute_dtype",
             "clip_turns",
+            "rough_upsampling",
             "point_rule",
             "negative_rule",
             "cascade_mask_confidence",
@@ -194,6 +204,8 @@ class PipelineConfig:
 _MANY = 1e6
 _RANGES = (
     ("umci_stages", 0, _MANY),
+    ("guided_radius", 0.0, 0.5),
+    ("guided_epsilon", 1e-6, _MANY),
     ("refine_at_a_time", 0, _MANY),
     ("rough_threshold", 0.0, 1.0),
     ("quantile", 0.0, 1.0),

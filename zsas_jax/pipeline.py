@@ -22,6 +22,7 @@ from zsas_jax.config import PipelineConfig
 from zsas_jax.errors import ConfigError
 from zsas_jax.fusion import cascade_fusion, clipsam_fusion, image_score, min_max
 from zsas_jax.model import Model
+from zsas_jax.ops.guided import guided_coefficients
 from zsas_jax.ops.layers import cast_parameters
 from zsas_jax.ops.position import resampling_matrix
 from zsas_jax.ops.resize import bilinear_matrix, resize_bilinear, resize_pillow
@@ -216,8 +217,32 @@ def rough_segmentation(
         maps += [resize_bilinear(look, (rows, columns), grid, grid) for look in looks]
         probabilities.append(probability)
     rough = jnp.stack(maps).mean(axis=0)
-    canvas = jax.vmap(lambda x, size: resize_bilinear(x, grid, size, _sides(images)))(rough, sizes)
+    if config.rough_upsampling == "guided":
+        canvas = guided_upsampling(rough, images, sizes, config)
+    else:
+        canvas = jax.vmap(lambda x, s: resize_bilinear(x, grid, s, _sides(images)))(rough, sizes)
     return Rough(rough, canvas, jnp.concatenate(probabilities).mean(axis=0))
+
+
+def guided_upsampling(
+    rough: Float[Array, "b gh gw"],
+    images: UInt8[Array, "b h w 3"],
+    sizes: Int[Array, "b 2"],
+    config: PipelineConfig,
+) -> Float[Array, "b h w"]:
+    """The rough map on the canvas, its edges at those of the photo (fast guided filter)."""
+    frame = (2 * rough.shape[1], 2 * rough.shape[2])
+    radius = tuple(max(1, round(config.guided_radius * side)) for side in frame)
+    guides = resize_pillow(images, sizes, frame, frame, "bilinear") / 255
+
+    def upsample(rough: Array, image: Array, size: Array, guide: Array) -> Array:
+        target = resize_bilinear(rough, rough.shape, frame, frame)
+        lines = guided_coefficients(guide, target, radius, config.guided_epsilon)
+        lines = resize_bilinear(jnp.moveaxis(lines, -1, 0), frame, size, _sides(images))
+        colours = jnp.moveaxis(image, -1, 0) / 255
+        return jnp.clip(jnp.sum(lines[:3] * colours, axis=0) + lines[3], 0, 1)
+
+    return jax.vmap(upsample)(rough, images, sizes, guides)
 
 
 def _patch_grid(clip: Clip, size: tuple[int, int]) -> tuple[int, int]:

@@ -23,13 +23,13 @@ def tiny():
 
 
 @pytest.mark.parametrize(
-    ("stages", "confidence", "turns", "rough", "umci_stages"),
+    ("stages", "confidence", "turns", "rough", "umci_stages", "upsampling"),
     [
-        pytest.param(1, "iou", 1, "umci", 0, marks=pytest.mark.full),
-        (3, "iou_times_rough", 4, "both", 2),
+        pytest.param(1, "iou", 1, "umci", 0, "bilinear", marks=pytest.mark.full),
+        (3, "iou_times_rough", 4, "both", 2, "guided"),
     ],
 )
-def test_maps_and_scores_agree(tiny, stages, confidence, turns, rough, umci_stages):
+def test_maps_and_scores_agree(tiny, stages, confidence, turns, rough, umci_stages, upsampling):
     networks, config, text = tiny
     config = dataclasses.replace(
         config,
@@ -38,6 +38,7 @@ def test_maps_and_scores_agree(tiny, stages, confidence, turns, rough, umci_stag
         clip_more_sizes=(),
         rough=rough,
         umci_stages=umci_stages,
+        rough_upsampling=upsampling,
         cps_stages=stages,
         cascade_rough_weight=0.5,
         cascade_mask_confidence=confidence,

@@ -88,7 +88,7 @@ class TorchPipeline:
         pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float()
         words = torch.from_numpy(text).to(self.device)
         rough, probability = self.rough(pixels, words)
-        canvas = _resize(rough, images.shape[1:3])
+        canvas = self.upsample(rough, pixels)
         side = self.sizes.image_size
         frame = frame_size(images.shape[1], images.shape[2], side)
         embedding = self.embed(pixels, frame)
@@ -139,6 +139,30 @@ class TorchPipeline:
         parts = zip(rough.chunk(len(turns)), turns, strict=True)
         upright = [torch.rot90(part, -k, (1, 2)) for part, k in parts]
         return upright, probability.reshape(len(turns), -1)
+
+    def upsample(self, rough: Tensor, pixels: Tensor) -> Tensor:
+        """The rough map at the photos' size."""
+        if self.config.rough_upsampling == "bilinear":
+            return _resize(rough, pixels.shape[2:])
+        frame = (2 * rough.shape[1], 2 * rough.shape[2])
+        reach = [max(1, round(self.config.guided_radius * side)) for side in frame]
+        window = [2 * length + 1 for length in reach]
+
+        def mean(x: Tensor) -> Tensor:
+            return F.avg_pool2d(x, window, 1, reach, count_include_pad=False)
+
+        guide = F.interpolate(pixels, frame, mode="bilinear", antialias=True).round() / 255
+        target = _resize(rough, frame)[:, None]
+        colour, level = mean(guide), mean(target)
+        joint = mean(guide * target) - colour * level
+        products = mean((guide[:, :, None] * guide[:, None]).flatten(1, 2)).unflatten(1, (3, 3))
+        variance = products - colour[:, :, None] * colour[:, None]
+        variance = variance.movedim((1, 2), (3, 4))
+        variance = variance + self.config.guided_epsilon * torch.eye(3, device=rough.device)
+        slope = torch.linalg.solve(variance, joint.movedim(1, 3)).movedim(3, 1)
+        lines = mean(torch.cat([slope, level - (slope * colour).sum(1, keepdim=True)], 1))
+        lines = F.interpolate(lines, pixels.shape[2:], mode="bilinear")
+        return ((lines[:, :3] * pixels / 255).sum(1) + lines[:, 3]).clamp(0, 1)
 
     def abnormal(self, tokens: Tensor, text: Tensor) -> Tensor:
         """Abnormal probability of normed tokens by their similarity with the text."""

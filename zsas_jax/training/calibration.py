@@ -17,6 +17,7 @@ PIXELS = ("pixel_ap", "pixel_f1_max")
 CANDIDATES: tuple[tuple[str, tuple[Any, ...], tuple[str, ...]], ...] = (
     ("umci_stages", (0, 1), PIXELS),
     ("rough", ("umci", "both"), PIXELS),
+    ("rough_upsampling", ("bilinear", "guided"), PIXELS),
     ("rough_threshold", (0.3, 0.47, 0.6, 0.8), PIXELS),
     ("cascade_mask_confidence", ("iou", "iou_times_rough"), PIXELS),
     ("cascade_rough_weight", (0.7, 0.8, 0.9), PIXELS),

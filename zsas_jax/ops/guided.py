@@ -1,0 +1,80 @@
+"""The guided filter: a coarse map whose edges follow those of a photo.
+
+Reference: He, Sun and Tang, "Guided Image Filtering" (TPAMI 2013), Eqs. 14 to 16 for a colour
+guide; He and Sun, "Fast Guided Filter" (arXiv 1505.00996) computes it on a small copy of the photo.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+
+def guided_coefficients(
+    guide: Float[Array, "h w 3"],
+    target: Float[Array, "h w"],
+    radius: tuple[int, int],
+    epsilon: float,
+) -> Float[Array, "h w 4"]:
+    """What makes the map out of the guide: around each pixel, target = a . guide + b.
+
+    Args:
+        guide: colours in [0, 1].
+        target: the map to be sharpened.
+        radius: pixels to each side of a window, (rows, columns).
+        epsilon: variance of a colour from which on the map follows the guide's edges.
+
+    Returns:
+        a (three channels) and b, each averaged over the windows that hold the pixel.
+    """
+    height, width = target.shape
+    rows, columns = _mean_matrix(height, radius[0]), _mean_matrix(width, radius[1])
+    guide, target = guide.astype(jnp.float32), target.astype(jnp.float32)
+
+    def mean(x: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+        highest = jax.lax.Precision.HIGHEST
+        return jnp.einsum("yh,hwc,xw->yxc", rows, x, columns, precision=highest)
+
+    # Moments about the photo's mean colour: those about black would cancel in float32.
+    centre = guide.mean((0, 1))
+    colours = guide - centre
+    first, second = np.triu_indices(3)
+    moments = mean(
+        jnp.concatenate(
+            [
+                colours,
+                target[..., None],
+                colours * target[..., None],
+                colours[..., first] * colours[..., second],
+            ],
+            axis=-1,
+        )
+    )
+    colour, level, joint, products = jnp.split(moments, (3, 4, 7), axis=-1)
+    variance = products - colour[..., first] * colour[..., second]
+    variance += epsilon * (first == second)
+    slope = _solve_symmetric(variance, joint - colour * level)
+    offset = level - jnp.sum(slope * (colour + centre), axis=-1, keepdims=True)
+    return mean(jnp.concatenate([slope, offset], axis=-1))
+
+
+def _mean_matrix(length: int, radius: int) -> Float[np.ndarray, "{length} {length}"]:
+    """Means over windows of 2 radius + 1, which are cut at the border."""
+    places = np.arange(length)
+    near = np.abs(places[:, None] - places) <= radius
+    return (near / near.sum(1, keepdims=True)).astype(np.float32)
+
+
+def _solve_symmetric(
+    matrix: Float[Array, "*n 6"], right: Float[Array, "*n 3"]
+) -> Float[Array, "*n 3"]:
+    """Solves 3 x 3 systems (upper triangles, row by row) by cofactors: no loop over pixels."""
+    xx, xy, xz, yy, yz, zz = (matrix[..., k] for k in range(6))
+    cofactors = (
+        (yy * zz - yz * yz, xz * yz - xy * zz, xy * yz - xz * yy),
+        (xz * yz - xy * zz, xx * zz - xz * xz, xy * xz - xx * yz),
+        (xy * yz - xz * yy, xy * xz - xx * yz, xx * yy - xy * xy),
+    )
+    determinant = xx * cofactors[0][0] + xy * cofactors[0][1] + xz * cofactors[0][2]
+    solved = [sum(row[k] * right[..., k] for k in range(3)) for row in cofactors]
+    return jnp.stack(solved, axis=-1) / determinant[..., None]
