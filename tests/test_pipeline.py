@@ -307,6 +307,9 @@ def test_similarity_and_the_mean_of_both_can_be_the_rough_map_and_min_max_the_no
     umci = run(model, batch, method_config("umci"))
     mean = (similarity.rough_map + umci.rough_map) / 2
     np.testing.assert_allclose(both.rough_map, mean, atol=1e-6)
+    few = run(model, batch, method_config("clipsam", rough="both", similarity_weight=0.25))
+    mean = (similarity.rough_map + 3 * umci.rough_map) / 4
+    np.testing.assert_allclose(few.rough_map, mean, atol=1e-6)
     assert np.abs(both.rough_map - umci.rough_map).max() > 0.01
     # What is stretched was not cut before, whatever the divisor.
     other = run(model, batch, dataclasses.replace(config, clipsam_divisor=1.0))

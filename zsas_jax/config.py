@@ -43,8 +43,10 @@ class PipelineConfig:
     rough map alone (ClipSAM's "w/o MMR"); clip: prompt-ensemble similarity alone."""
     rough: Literal["umci", "similarity", "both"] = "umci"
     """The rough map of cascade and clipsam: UMCI's abnormal probability; the similarity of patches
-    and text (with clipsam the paper's "w/o UMCI"); or the mean of both, which is in no paper and
+    and text (with clipsam the paper's "w/o UMCI"); or a mean of both, which is in no paper and
     costs nothing, for CLIPs whose patches were trained along."""
+    similarity_weight: float = 0.5
+    """Weight of the similarity against UMCI's probability in the rough map "both"."""
     umci_stages: int = 0
     """UMCI's map is the mean of this many of its stages, those listed last in its `layers` (the
     deepest); 0 takes all. Not specified by ClipSAM, whose loss (Eq. 12) weighs the last most. The
@@ -203,6 +205,7 @@ class PipelineConfig:
 
 _MANY = 1e6
 _RANGES = (
+    ("similarity_weight", 0.0, 1.0),
     ("umci_stages", 0, _MANY),
     ("guided_radius", 0.0, 0.5),
     ("guided_epsilon", 1e-6, _MANY),

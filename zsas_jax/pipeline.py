@@ -197,7 +197,7 @@ def rough_segmentation(
     kind: str,
     config: PipelineConfig,
 ) -> Rough:
-    """S_a from CLIP: UMCI's abnormal probability, the similarity of last patches and text, or the
+    """S_a from CLIP: UMCI's abnormal probability, the similarity of last patches and text, or a
     mean of "both"; and the mean over the sizes and orientations that the config asks for.
     """
     clip = _require(model, "clip", config)
@@ -207,7 +207,7 @@ def rough_segmentation(
             f"pipeline.umci_stages is {config.umci_stages}: expected at most the "
             f"{len(umci.config.layers)} stages of this UMCI"
         )
-    look = partial(_look, clip, umci, images, sizes, text, kind, config.umci_stages)
+    look = partial(_look, clip, umci, images, sizes, text, kind, config)
     grid = _patch_grid(clip, config.clip_size)
     maps, probabilities = [], []
     for size, turns in config.clip_looks.items():
@@ -264,7 +264,7 @@ def _look(
     sizes: Int[Array, "b 2"],
     text: Float[Array, "b 2 d"],
     kind: str,
-    stages: int,
+    config: PipelineConfig,
     size: tuple[int, int],
     turns: tuple[int, ...],
 ) -> tuple[list[Float[Array, "b gh gw"]], Float[Array, "t b"]]:
@@ -275,15 +275,18 @@ def _look(
     pixels = (levels / 255 - mean) / std
     pixels = jnp.concatenate([jnp.rot90(pixels, k, (1, 2)) for k in turns])
     text = jnp.concatenate([text] * len(turns))
-    layers = () if umci is None else umci.config.layers[-stages:]
+    layers = () if umci is None else umci.config.layers[-config.umci_stages :]
     encoding = clip_api.encode_image(clip, pixels, (*layers, clip.config.vision_layers))
-    maps = []
+    rough = jnp.zeros(())
     if umci is not None:
-        maps.append(anomaly_probability(umci, encoding.patch_tokens[:-1], grid, text, stages))
+        tokens = encoding.patch_tokens[:-1]
+        rough = anomaly_probability(umci, tokens, grid, text, config.umci_stages)
     if kind != "umci":
         patches = clip_api.project_patches(clip, encoding.patch_tokens[-1])
-        maps.append(abnormal_similarity(clip, patches, text).reshape(-1, *grid))
-    parts = zip(jnp.split(sum(maps) / len(maps), len(turns)), turns, strict=True)
+        similarity = abnormal_similarity(clip, patches, text).reshape(-1, *grid)
+        share = config.similarity_weight if kind == "both" else 1
+        rough = (1 - share) * rough + share * similarity
+    parts = zip(jnp.split(rough, len(turns)), turns, strict=True)
     upright = [jnp.rot90(part, -k, (1, 2)) for part, k in parts]
     class_probability = abnormal_similarity(clip, encoding.class_embedding[:, None], text)[:, 0]
     return upright, class_probability.reshape(len(turns), -1)

@@ -38,6 +38,7 @@ def test_maps_and_scores_agree(tiny, stages, confidence, turns, rough, umci_stag
         clip_more_sizes=(),
         rough=rough,
         umci_stages=umci_stages,
+        similarity_weight=0.25,
         rough_upsampling=upsampling,
         cps_stages=stages,
         cascade_rough_weight=0.5,

@@ -134,7 +134,8 @@ class TorchPipeline:
         rough = logits.float().softmax(-1)[..., 1].mean(1)
         if self.config.rough == "both":
             patches = self.clip.post_layernorm(output.last_hidden_state[:, 1:])
-            rough = (rough + self.abnormal(patches, text).unflatten(1, grid)) / 2
+            similarity = self.abnormal(patches, text).unflatten(1, grid)
+            rough = torch.lerp(rough, similarity, self.config.similarity_weight)
         probability = self.abnormal(output.pooler_output[:, None], text)[:, 0]
         parts = zip(rough.chunk(len(turns)), turns, strict=True)
         upright = [torch.rot90(part, -k, (1, 2)) for part, k in parts]

@@ -16,6 +16,7 @@ from zsas_jax.weights.checkpoint import Bundle
 PIXELS = ("pixel_ap", "pixel_f1_max")
 CANDIDATES: tuple[tuple[str, tuple[Any, ...], tuple[str, ...]], ...] = (
     ("umci_stages", (0, 1), PIXELS),
+    ("similarity_weight", (0.25, 0.5), PIXELS),
     ("rough", ("umci", "both"), PIXELS),
     ("rough_upsampling", ("bilinear", "guided"), PIXELS),
     ("rough_threshold", (0.3, 0.47, 0.6, 0.8), PIXELS),
