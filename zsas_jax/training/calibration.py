@@ -12,12 +12,11 @@ from zsas_jax.predict import Prediction, predict
 from zsas_jax.weights.checkpoint import Bundle
 
 # Settings that depend on how sure of itself a network is, with what is tried for each, in order;
-# and the metrics whose mean over classes decides.
+# and the metrics whose mean over classes decides. Not `rough` and `similarity_weight`: training
+# classes favour UMCI, which is fitted to them most closely.
 PIXELS = ("pixel_ap", "pixel_f1_max")
 CANDIDATES: tuple[tuple[str, tuple[Any, ...], tuple[str, ...]], ...] = (
     ("umci_stages", (0, 1), PIXELS),
-    ("similarity_weight", (0.25, 0.5), PIXELS),
-    ("rough", ("umci", "both"), PIXELS),
     ("rough_upsampling", ("bilinear", "guided"), PIXELS),
     ("rough_threshold", (0.3, 0.47, 0.6, 0.8), PIXELS),
     ("cascade_mask_confidence", ("iou", "iou_times_rough"), PIXELS),
