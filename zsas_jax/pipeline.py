@@ -231,13 +231,14 @@ def guided_upsampling(
     config: PipelineConfig,
 ) -> Float[Array, "b h w"]:
     """The rough map on the canvas, its edges at those of the photo (fast guided filter)."""
-    frame = (2 * rough.shape[1], 2 * rough.shape[2])
-    radius = tuple(max(1, round(config.guided_radius * side)) for side in frame)
+    grid = _sides(rough)
+    frame = (2 * grid[0], 2 * grid[1])
+    rows, columns = (max(1, round(config.guided_radius * side)) for side in frame)
     guides = resize_pillow(images, sizes, frame, frame, "bilinear") / 255
 
     def upsample(rough: Array, image: Array, size: Array, guide: Array) -> Array:
-        target = resize_bilinear(rough, rough.shape, frame, frame)
-        lines = guided_coefficients(guide, target, radius, config.guided_epsilon)
+        target = resize_bilinear(rough, grid, frame, frame)
+        lines = guided_coefficients(guide, target, (rows, columns), config.guided_epsilon)
         lines = resize_bilinear(jnp.moveaxis(lines, -1, 0), frame, size, _sides(images))
         colours = jnp.moveaxis(image, -1, 0) / 255
         return jnp.clip(jnp.sum(lines[:3] * colours, axis=0) + lines[3], 0, 1)
