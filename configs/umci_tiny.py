@@ -25,6 +25,8 @@ CONFIG = TrainConfig(
     ),
     pipeline=PipelineConfig(
         rough="both",
+        umci_stages=1,
+        rough_upsampling="guided",
         clip_image_size=448,
         clip_turns=2,
         clip_more_sizes=(320,),
