@@ -22,7 +22,7 @@ from zsas_jax.config import PipelineConfig
 from zsas_jax.errors import ConfigError
 from zsas_jax.fusion import cascade_fusion, clipsam_fusion, image_score, min_max
 from zsas_jax.model import Model
-from zsas_jax.ops.guided import guided_coefficients
+from zsas_jax.ops.guided import guided_upsampling
 from zsas_jax.ops.layers import cast_parameters
 from zsas_jax.ops.position import resampling_matrix
 from zsas_jax.ops.resize import bilinear_matrix, resize_bilinear, resize_pillow
@@ -207,43 +207,22 @@ def rough_segmentation(
             f"pipeline.umci_stages is {config.umci_stages}: expected at most the "
             f"{len(umci.config.layers)} stages of this UMCI"
         )
-    look = partial(_look, clip, umci, images, sizes, text, kind, config)
     grid = _patch_grid(clip, config.clip_size)
     maps, probabilities = [], []
     for size, turns in config.clip_looks.items():
-        looks, probability = look(size, turns)
+        looks, probability = _look(clip, umci, images, sizes, text, kind, config, size, turns)
         # All on the grid of the first size.
         _, rows, columns = looks[0].shape
         maps += [resize_bilinear(look, (rows, columns), grid, grid) for look in looks]
         probabilities.append(probability)
     rough = jnp.stack(maps).mean(axis=0)
     if config.rough_upsampling == "guided":
-        canvas = guided_upsampling(rough, images, sizes, config)
+        canvas = guided_upsampling(
+            rough, images, sizes, config.guided_radius, config.guided_epsilon
+        )
     else:
         canvas = jax.vmap(lambda x, s: resize_bilinear(x, grid, s, _sides(images)))(rough, sizes)
     return Rough(rough, canvas, jnp.concatenate(probabilities).mean(axis=0))
-
-
-def guided_upsampling(
-    rough: Float[Array, "b gh gw"],
-    images: UInt8[Array, "b h w 3"],
-    sizes: Int[Array, "b 2"],
-    config: PipelineConfig,
-) -> Float[Array, "b h w"]:
-    """The rough map on the canvas, its edges at those of the photo (fast guided filter)."""
-    grid = _sides(rough)
-    frame = (2 * grid[0], 2 * grid[1])
-    rows, columns = (max(1, round(config.guided_radius * side)) for side in frame)
-    guides = resize_pillow(images, sizes, frame, frame, "bilinear") / 255
-
-    def upsample(rough: Array, image: Array, size: Array, guide: Array) -> Array:
-        target = resize_bilinear(rough, grid, frame, frame)
-        lines = guided_coefficients(guide, target, (rows, columns), config.guided_epsilon)
-        lines = resize_bilinear(jnp.moveaxis(lines, -1, 0), frame, size, _sides(images))
-        colours = jnp.moveaxis(image, -1, 0) / 255
-        return jnp.clip(jnp.sum(lines[:3] * colours, axis=0) + lines[3], 0, 1)
-
-    return jax.vmap(upsample)(rough, images, sizes, guides)
 
 
 def _patch_grid(clip: Clip, size: tuple[int, int]) -> tuple[int, int]:

@@ -14,7 +14,8 @@ from zsas_jax.benchmarks import __main__ as benchmarks
 from zsas_jax.benchmarks import line, pipeline
 from zsas_jax.benchmarks.torch_pipeline import TorchPipeline
 from zsas_jax.errors import ConfigError
-from zsas_jax.pipeline import guided_upsampling, rough_segmentation
+from zsas_jax.ops.guided import guided_upsampling
+from zsas_jax.pipeline import rough_segmentation
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,8 @@ def test_guided_upsampling_agrees(tiny):
     rough = np.random.default_rng(0).random((2, 16, 16), np.float32)
     images = pipeline.pictures(2, 32)  # The filter's own size: a resized photo differs by levels.
     sizes = np.full((2, 2), 32, np.int32)
-    ours = jax.jit(guided_upsampling, static_argnames="config")(rough, images, sizes, config=config)
+    upsample = jax.jit(guided_upsampling, static_argnums=(3, 4))
+    ours = upsample(rough, images, sizes, config.guided_radius, config.guided_epsilon)
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
     theirs = TorchPipeline(networks, config).upsample(torch.from_numpy(rough), pixels)
     np.testing.assert_allclose(ours, theirs, atol=1e-4)

@@ -7,7 +7,42 @@ guide; He and Sun, "Fast Guided Filter" (arXiv 1505.00996) computes it on a smal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, UInt8
+
+from zsas_jax.ops.resize import resize_bilinear, resize_pillow
+
+
+def guided_upsampling(
+    maps: Float[Array, "b gh gw"],
+    images: UInt8[Array, "b h w 3"],
+    sizes: Int[Array, "b 2"],
+    radius: float,
+    epsilon: float,
+) -> Float[Array, "b h w"]:
+    """Coarse maps in [0, 1] on the canvases of their photos, edges at those of the photos.
+
+    Computed on twice the maps' grid (the fast guided filter); zero outside the photos' true sizes.
+
+    Args:
+        maps: each covers its whole photo.
+        images: photos, each in the top left corner of its canvas.
+        sizes: true (height, width) of each photo, pixels; may be traced.
+        radius: how far a window reaches to each side, as a fraction of the photo's sides.
+        epsilon: see `guided_coefficients`.
+    """
+    grid, canvas = (maps.shape[1], maps.shape[2]), (images.shape[1], images.shape[2])
+    frame = (2 * grid[0], 2 * grid[1])
+    rows, columns = (max(1, round(radius * side)) for side in frame)
+    guides = resize_pillow(images, sizes, frame, frame, "bilinear") / 255
+
+    def upsample(coarse: Array, image: Array, size: Array, guide: Array) -> Array:
+        target = resize_bilinear(coarse, grid, frame, frame)
+        lines = guided_coefficients(guide, target, (rows, columns), epsilon)
+        lines = resize_bilinear(jnp.moveaxis(lines, -1, 0), frame, size, canvas)
+        colours = jnp.moveaxis(image, -1, 0) / 255
+        return jnp.clip(jnp.sum(lines[:3] * colours, axis=0) + lines[3], 0, 1)
+
+    return jax.vmap(upsample)(maps, images, sizes, guides)
 
 
 def guided_coefficients(
