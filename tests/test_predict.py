@@ -83,6 +83,10 @@ def test_options_reach_the_pipeline(calls, bundle):
     assert predict(bundle, [photo(3, 3, 60)] * 2, categories=["nut"])
     assert calls[-1][1].method == "cascade"
     assert predict(bundle, [], ["nut"]) == []
+    # Thresholds are applied to what the program gives: others compile nothing.
+    predict(bundle, [photo(3, 3, 60)], "nut", threshold=0.3, image_threshold=0.7)
+    programs = {call[1] for call in calls if isinstance(call, tuple) and call[1].method != "umci"}
+    assert len(programs) == 1
 
 
 def test_faulty_input(calls, bundle, tmp_path):

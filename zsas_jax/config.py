@@ -5,6 +5,7 @@ field says "not specified by the paper", the default is this project's own choic
 fractions of the side of the frame, which is SAM's square input (1024 for the public models).
 """
 
+import contextlib
 import dataclasses
 import difflib
 import types
@@ -49,8 +50,8 @@ class PipelineConfig:
     """Weight of the similarity against UMCI's probability in the rough map "both"."""
     umci_stages: int = 0
     """UMCI's map is the mean of this many of its stages, those listed last in its `layers` (the
-    deepest); 0 takes all. Not specified by ClipSAM, whose loss (Eq. 12) weighs the last most. The
-    others are not computed."""
+    deepest, in ClipSAM's order); 0 takes all. Not specified by ClipSAM, whose loss (Eq. 12) weighs
+    the last most. The others are not computed."""
     compute_dtype: Literal["float32", "bfloat16", "float64"] = "float32"
     """Dtype in which the networks compute; scores and norms stay in at least float32. On CPUs
     "bfloat16" is for matrix products alone. On GPUs and TPUs JAX computes float32 products
@@ -64,15 +65,17 @@ class PipelineConfig:
     upside down too, or all four quarter turns (of a square input). None of the papers does it; a
     small network errs differently in each, and CLIP's part takes as many times as long."""
     clip_more_sizes: tuple[int, ...] = ()
-    """Further sides of CLIP's input, pixels. The photo is looked at once in every size, each time
-    in the next of the orientations; rough maps and class probabilities are averaged. None of the
+    """Further sides of CLIP's input, pixels. Each look at the photo is in the next size and the
+    next orientation, until all of both had their turn (the first ones come again where there are
+    fewer of one than of the other); rough maps and class probabilities are averaged. None of the
     papers does it."""
     rough_upsampling: Literal["bilinear", "guided"] = "bilinear"
     """How the rough map goes from the patch grid to the photo. "guided" is the fast guided filter
     (arXiv 1505.00996) on twice the patch grid: edges of the map move to those of the photo. None of
     the papers does it; prompts are made from the map as it was."""
     guided_radius: float = 0.02
-    """The guided filter's windows reach this fraction of the photo's sides to each side."""
+    """The guided filter's windows reach this fraction of the photo's sides to each side, rounded to
+    cells of half a patch, at least one."""
     guided_epsilon: float = 1e-3
     """The guided filter follows edges whose colours vary by more than this (variance of levels in
     [0, 1])."""
@@ -146,7 +149,7 @@ class PipelineConfig:
     """Pixels at or above are anomalous; chosen on a checkpoint's training classes (F1-max), for its
     own method: maps and scores of another method have another scale."""
     image_threshold: float = 0.5
-    """Images scored at or above are anomalous; chosen likewise."""
+    """Images scored at or above are anomalous; chosen likewise (balanced accuracy)."""
 
     # Optional outputs: a jitted program computes everything it returns.
     return_prompts: bool = False
@@ -180,6 +183,12 @@ class PipelineConfig:
             raise ConfigError(
                 f"pipeline.clip_more_sizes is {self.clip_more_sizes}: expected positive pixels"
             )
+        sizes = self._clip_sizes
+        if len(set(sizes)) < len(sizes):
+            raise ConfigError(
+                f"pipeline.clip_more_sizes is {self.clip_more_sizes} beside clip_image_size "
+                f"{self.clip_image_size}: expected every size once"
+            )
         if self.clip_turns == 4 and len(set(self.clip_size)) > 1:
             raise ConfigError(
                 "pipeline.clip_turns is 4, which needs a square, but clip_image_size is "
@@ -195,12 +204,16 @@ class PipelineConfig:
     @property
     def clip_looks(self) -> dict[tuple[int, int], tuple[int, ...]]:
         """(height, width) of CLIP's input -> the quarter turns in which it sees the photo so."""
-        sizes = [self.clip_size, *((side, side) for side in self.clip_more_sizes)]
+        sizes = self._clip_sizes
         looks: dict[tuple[int, int], tuple[int, ...]] = {}
         for look in range(max(len(sizes), self.clip_turns)):
             size = sizes[look % len(sizes)]
             looks[size] = (*looks.get(size, ()), look % self.clip_turns * 4 // self.clip_turns)
         return looks
+
+    @property
+    def _clip_sizes(self) -> list[tuple[int, int]]:
+        return [self.clip_size, *((side, side) for side in self.clip_more_sizes)]
 
 
 _MANY = 1e6
@@ -332,7 +345,8 @@ def _convert(value: Any, kind: Any, path: str) -> Any:
                 for index, (item, item_kind) in enumerate(zip(value, kinds, strict=True))
             )
     elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        with contextlib.suppress(OverflowError):
+            return float(value)
     elif kind is type(None) and value is None:
         return None
     elif kind in (int, str, bool) and type(value) is kind:
@@ -377,5 +391,5 @@ def _choices(cls: type, name: str) -> tuple[Any, ...]:
 
 
 def _check_choice(path: str, value: Any, choices: tuple[Any, ...]) -> None:
-    if value not in choices:
+    if not any(value == choice and type(value) is type(choice) for choice in choices):
         raise ConfigError(f"{path} is {value!r}{suggestion(value, choices)}")

@@ -1,10 +1,13 @@
 """The networks of one checkpoint, as one pytree."""
 
+from typing import Any, Literal
+
 import jax
 from flax import nnx
 
 from zsas_jax.clip.model import Clip
 from zsas_jax.config import Config
+from zsas_jax.errors import ConfigError
 from zsas_jax.sam.model import Sam
 from zsas_jax.umci.model import Umci
 
@@ -20,6 +23,19 @@ class Model(nnx.Module):
         self.clip = nnx.data(Clip(config.clip, rngs=rngs) if config.clip else None)
         self.sam = nnx.data(Sam(config.sam, rngs=rngs) if config.sam else None)
         self.umci = nnx.data(Umci(config.umci, rngs=rngs) if config.umci else None)
+
+    def require(self, name: Literal["clip", "sam", "umci"], method: str) -> Any:
+        """The network of that name, for the method that needs it.
+
+        Raises:
+            ConfigError: the checkpoint lacks it.
+        """
+        network = getattr(self, name)
+        if network is None:
+            raise ConfigError(
+                f"method {method!r} needs the network {name!r}, which this checkpoint lacks"
+            )
+        return network
 
 
 class OneKey(nnx.Rngs):

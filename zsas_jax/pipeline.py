@@ -15,14 +15,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
 
-from zsas_jax import clip as clip_api
 from zsas_jax import sam as sam_api
-from zsas_jax.clip import Clip
 from zsas_jax.config import PipelineConfig
-from zsas_jax.errors import ConfigError
+from zsas_jax.errors import ImageError
 from zsas_jax.fusion import cascade_fusion, clipsam_fusion, image_score, min_max
 from zsas_jax.model import Model
-from zsas_jax.ops.guided import guided_upsampling
 from zsas_jax.ops.layers import cast_parameters
 from zsas_jax.ops.position import resampling_matrix
 from zsas_jax.ops.resize import bilinear_matrix, resize_bilinear, resize_pillow
@@ -31,7 +28,7 @@ from zsas_jax.prompting.cascade import Masks, cascade_masks
 from zsas_jax.prompting.mmr import refined_masks, spatial_prompts
 from zsas_jax.prompting.points import PointPrompts, co_feature_points, extreme_foreground
 from zsas_jax.prompting.regions import connected_components, largest_regions
-from zsas_jax.umci import Umci, anomaly_probability
+from zsas_jax.rough import Rough, rough_segmentation
 
 
 class Segmentation(NamedTuple):
@@ -53,14 +50,6 @@ class Segmentation(NamedTuple):
     region_valid: Bool[Array, "b r"] | None = None
     mask_logits: Float[Array, "b r m lh lw"] | None = None
     iou: Float[Array, "b r m"] | None = None
-
-
-class Rough(NamedTuple):
-    """CLIP's part: S_a on the patch grid and on the canvas, and the class token's verdict."""
-
-    grid: Float[Array, "b gh gw"]
-    canvas: Float[Array, "b h w"]
-    class_probability: Float[Array, " b"]
 
 
 Method = Callable[..., Segmentation]
@@ -140,7 +129,10 @@ def _segment(
 
     Raises:
         ConfigError: the method needs a network that the model lacks.
+        ImageError: images of another dtype than uint8.
     """
+    if images.dtype != jnp.uint8:
+        raise ImageError(f"images are {images.dtype}: expected uint8, levels from 0 to 255")
     model = cast_parameters(model, config.compute_dtype)
     return METHODS[config.method](model, images, jnp.maximum(sizes, 1), text, keys, config)
 
@@ -157,7 +149,7 @@ def _refine(model, images, sizes, text, keys, config, prompt_and_decode, fusion)
     `prompt_and_decode(sam, rough, inside, embedding, frame, keys)` gives (PointPrompts, Masks) and
     `fusion(rough, logits, confidence, upscale)` the map of one image.
     """
-    sam = _require(model, "sam", config)
+    sam = model.require("sam", config.method)
     rough = rough_segmentation(model, images, sizes, text, config.rough, config)
     side = sam.config.image_size
     frame = frames_of(sizes, side)
@@ -187,104 +179,6 @@ def _refine(model, images, sizes, text, keys, config, prompt_and_decode, fusion)
     else:
         fused, prompts, masks = refine(operands)
     return _finish(rough, fused, sizes, config, prompts, masks, frame)
-
-
-def rough_segmentation(
-    model: Model,
-    images: UInt8[Array, "b h w 3"],
-    sizes: Int[Array, "b 2"],
-    text: Float[Array, "b 2 d"],
-    kind: str,
-    config: PipelineConfig,
-) -> Rough:
-    """S_a from CLIP: UMCI's abnormal probability, the similarity of last patches and text, or a
-    mean of "both"; and the mean over the sizes and orientations that the config asks for.
-    """
-    clip = _require(model, "clip", config)
-    umci = None if kind == "similarity" else _require(model, "umci", config)
-    if umci is not None and config.umci_stages > len(umci.config.layers):
-        raise ConfigError(
-            f"pipeline.umci_stages is {config.umci_stages}: expected at most the "
-            f"{len(umci.config.layers)} stages of this UMCI"
-        )
-    grid = _patch_grid(clip, config.clip_size)
-    maps, probabilities = [], []
-    for size, turns in config.clip_looks.items():
-        looks, probability = _look(clip, umci, images, sizes, text, kind, config, size, turns)
-        # All on the grid of the first size.
-        _, rows, columns = looks[0].shape
-        maps += [resize_bilinear(look, (rows, columns), grid, grid) for look in looks]
-        probabilities.append(probability)
-    rough = jnp.stack(maps).mean(axis=0)
-    if config.rough_upsampling == "guided":
-        canvas = guided_upsampling(
-            rough, images, sizes, config.guided_radius, config.guided_epsilon
-        )
-    else:
-        canvas = jax.vmap(lambda x, s: resize_bilinear(x, grid, s, _sides(images)))(rough, sizes)
-    return Rough(rough, canvas, jnp.concatenate(probabilities).mean(axis=0))
-
-
-def _patch_grid(clip: Clip, size: tuple[int, int]) -> tuple[int, int]:
-    patch = clip.config.patch_size
-    if any(side % patch for side in size):
-        near = sorted({side // patch * patch + more for side in size for more in (0, patch)})
-        raise ConfigError(
-            f"CLIP's input (pipeline.clip_image_size, clip_more_sizes) is {size}: expected "
-            f"multiples of this CLIP's patch size {patch}, like "
-            f"{' or '.join(str(side) for side in near if side)}"
-        )
-    return clip_api.patch_grid(clip.config, *size)
-
-
-def _look(
-    clip: Clip,
-    umci: Umci | None,
-    images: UInt8[Array, "b h w 3"],
-    sizes: Int[Array, "b 2"],
-    text: Float[Array, "b 2 d"],
-    kind: str,
-    config: PipelineConfig,
-    size: tuple[int, int],
-    turns: tuple[int, ...],
-) -> tuple[list[Float[Array, "b gh gw"]], Float[Array, "t b"]]:
-    """The rough map of each quarter turn, upright, and the class token's abnormal probability."""
-    grid = _patch_grid(clip, size)
-    levels = resize_pillow(images, sizes, size, size, "bicubic")
-    mean, std = jnp.asarray(clip.config.pixel_mean), jnp.asarray(clip.config.pixel_std)
-    pixels = (levels / 255 - mean) / std
-    pixels = jnp.concatenate([jnp.rot90(pixels, k, (1, 2)) for k in turns])
-    text = jnp.concatenate([text] * len(turns))
-    layers = () if umci is None else umci.config.layers[-config.umci_stages :]
-    encoding = clip_api.encode_image(clip, pixels, (*layers, clip.config.vision_layers))
-    rough = jnp.zeros(())
-    if umci is not None:
-        tokens = encoding.patch_tokens[:-1]
-        rough = anomaly_probability(umci, tokens, grid, text, config.umci_stages)
-    if kind != "umci":
-        patches = clip_api.project_patches(clip, encoding.patch_tokens[-1])
-        similarity = abnormal_similarity(clip, patches, text).reshape(-1, *grid)
-        share = config.similarity_weight if kind == "both" else 1
-        rough = (1 - share) * rough + share * similarity
-    parts = zip(jnp.split(rough, len(turns)), turns, strict=True)
-    upright = [jnp.rot90(part, -k, (1, 2)) for part, k in parts]
-    class_probability = abnormal_similarity(clip, encoding.class_embedding[:, None], text)[:, 0]
-    return upright, class_probability.reshape(len(turns), -1)
-
-
-def abnormal_similarity(
-    clip: Clip, features: Float[Array, "b n d"], text: Float[Array, "b 2 d"]
-) -> Float[Array, "b n"]:
-    """Softmax over the cosines with the normal and abnormal text, at CLIP's logit scale."""
-    dtype = jnp.promote_types(features.dtype, jnp.float32)
-    features = features.astype(dtype)
-    squared = jnp.sum(features * features, axis=-1, keepdims=True)
-    # Full precision: the logit scale multiplies every error by up to 100.
-    highest = jax.lax.Precision.HIGHEST
-    cosine = jnp.einsum("bnd,btd->bnt", features, text.astype(dtype), precision=highest)
-    cosine = cosine * jax.lax.rsqrt(jnp.maximum(squared, 1e-24))
-    scale = jnp.exp(clip.logit_scale[...].astype(dtype))
-    return jax.nn.softmax(scale * cosine, axis=-1)[..., 1]
 
 
 def frames_of(sizes: Int[Array, "b 2"], side: int) -> Int[Array, "b 2"]:
@@ -392,12 +286,3 @@ def _finish(
 def _sides(x: Array) -> tuple[int, int]:
     """Height and width of a batch of images or maps."""
     return x.shape[1], x.shape[2]
-
-
-def _require(model: Model, name: str, config: PipelineConfig):
-    network = getattr(model, name)
-    if network is None:
-        raise ConfigError(
-            f"method {config.method!r} needs the network {name!r}, which this checkpoint lacks"
-        )
-    return network

@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Bool, Float32
 
+from zsas_jax.config import PipelineConfig
 from zsas_jax.data.images import ImageSource
 from zsas_jax.data.loader import Batch, iterate_batches
 from zsas_jax.data.sources import Record
@@ -76,6 +77,12 @@ def predict(
     labels = np.array([distinct.index(name) for name in names])
 
     model = cast_parameters(bundle.model, config.compute_dtype)
+    # Thresholds are applied here: another one is no other program.
+    program = dataclasses.replace(
+        config,
+        mask_threshold=PipelineConfig.mask_threshold,
+        image_threshold=PipelineConfig.image_threshold,
+    )
     predictions: dict[int, Prediction] = {}
     records = [_record(image, index, names[index]) for index, image in enumerate(images)]
     for batch in iterate_batches(records, batch_size=batch_size, seed=seed):
@@ -87,7 +94,7 @@ def predict(
             batch.sizes,
             text[labels[batch.indices]],
             batch.keys,
-            config=config,
+            config=program,
         )
         predictions.update(_crop(batch, output, config))
     return [predictions[index] for index in range(len(images))]

@@ -41,6 +41,18 @@ def test_equals_the_definition(radius):
     np.testing.assert_allclose(found, by_windows(guide, target, radius, 1e-3), atol=1e-4)
 
 
+@pytest.mark.parametrize("epsilon", [1e-3, 1e-5])
+def test_grey_photos_lose_no_digits(epsilon):
+    """Their covariances have rank 1 but for epsilon."""
+    rng = np.random.default_rng(2)
+    grey = np.repeat(rng.integers(0, 2, (9, 12, 1)), 3, axis=2).astype(np.float32)
+    target = rng.random((9, 12), np.float32)
+    lines = np.asarray(filtered(grey, target, (2, 2), epsilon))
+    expected = by_windows(grey, target, (2, 2), epsilon)
+    found, expected = ((each[..., :3] * grey).sum(-1) + each[..., 3] for each in (lines, expected))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def test_a_map_of_one_level_stays_and_a_grey_photo_is_no_trouble():
     rng = np.random.default_rng(1)
     grey = np.repeat(rng.random((8, 8, 1), np.float32), 3, axis=2)

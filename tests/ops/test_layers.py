@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from zsas_jax.errors import ConfigError
 from zsas_jax.ops.layers import (
     Buffer,
     LayerNorm,
@@ -119,6 +120,11 @@ def test_bfloat16_on_a_cpu_is_for_products_alone(monkeypatch):
         cast_parameters(elsewhere, "bfloat16").norm.scale, elsewhere.norm.scale
     )
     assert cast_parameters(elsewhere, "bfloat16").norm.scale.dtype == jnp.float32
+
+
+def test_float64_needs_the_mode_that_has_it():
+    with pytest.raises(ConfigError, match="float64: expected JAX_ENABLE_X64=1"):
+        cast_parameters(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), "float64")
 
 
 def test_gradients_reach_the_parameters_that_were_cast():

@@ -72,6 +72,15 @@ def test_a_category_is_encoded_once(cache, tokenizer):
     assert (both[0] == first[0]).all()
 
 
+def test_another_precision_of_products_is_another_file(cache, tokenizer):
+    _, encoded = cache
+    clip = make_clip(tokenizer)
+    encode(clip, tokenizer, ["nut"])
+    with jax.default_matmul_precision("bfloat16"):
+        encode(clip, tokenizer, ["nut"])
+    assert len(encoded) == 2
+
+
 def test_without_the_cache_the_result_is_the_same(cache, tokenizer, monkeypatch):
     _, encoded = cache
     clip = make_clip(tokenizer)

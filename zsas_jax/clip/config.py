@@ -75,6 +75,8 @@ class ClipConfig:
         for name in ("pixel_mean", "pixel_std"):
             if len(getattr(self, name)) != 3:
                 raise ConfigError(f"ClipConfig.{name} has not 3 values, one for each of R, G, B.")
+        if min(self.pixel_std) <= 0:
+            raise ConfigError(f"ClipConfig.pixel_std is {self.pixel_std}, expected more than 0.")
 
     @property
     def grid_size(self) -> int:

@@ -218,8 +218,12 @@ def _read_vocab(path: pathlib.Path) -> dict[str, int]:
         vocab = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise CheckpointError(f"{path} is no readable vocabulary (JSON): {error}") from error
-    if not isinstance(vocab, dict) or not all(isinstance(value, int) for value in vocab.values()):
+    if not isinstance(vocab, dict) or not all(
+        type(value) is int and 0 <= value < 2**32 for value in vocab.values()
+    ):
         raise CheckpointError(f"{path} is no vocabulary, expected one object of token: id.")
+    if len(set(vocab.values())) < len(vocab):
+        raise CheckpointError(f"{path} gives two tokens one id, expected an id for each.")
     return vocab
 
 

@@ -103,13 +103,21 @@ def _mean_matrix(length: int, radius: int) -> Float[np.ndarray, "{length} {lengt
 def _solve_symmetric(
     matrix: Float[Array, "*n 6"], right: Float[Array, "*n 3"]
 ) -> Float[Array, "*n 3"]:
-    """Solves 3 x 3 systems (upper triangles, row by row) by cofactors: no loop over pixels."""
+    """Solves positive definite 3 x 3 systems (upper triangles, row by row).
+
+    By L D L^T, elementwise: no loop over pixels. Cofactors would cancel where the channels are
+    alike (grey photos), whose covariances have rank 1 but for epsilon.
+    """
     xx, xy, xz, yy, yz, zz = (matrix[..., k] for k in range(6))
-    cofactors = (
-        (yy * zz - yz * yz, xz * yz - xy * zz, xy * yz - xz * yy),
-        (xz * yz - xy * zz, xx * zz - xz * xz, xy * xz - xx * yz),
-        (xy * yz - xz * yy, xy * xz - xx * yz, xx * yy - xy * xy),
-    )
-    determinant = xx * cofactors[0][0] + xy * cofactors[0][1] + xz * cofactors[0][2]
-    solved = [sum(row[k] * right[..., k] for k in range(3)) for row in cofactors]
-    return jnp.stack(solved, axis=-1) / determinant[..., None]
+    a, b, c = (right[..., k] for k in range(3))
+    lower_y, lower_z = xy / xx, xz / xx
+    diagonal_y = yy - lower_y * xy
+    rest = yz - lower_y * xz
+    lower_yz = rest / diagonal_y
+    diagonal_z = zz - lower_z * xz - lower_yz * rest
+    b = b - lower_y * a
+    c = c - lower_z * a - lower_yz * b
+    z = c / diagonal_z
+    y = b / diagonal_y - lower_yz * z
+    x = a / xx - lower_y * y - lower_z * z
+    return jnp.stack([x, y, z], axis=-1)

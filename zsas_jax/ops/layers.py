@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from zsas_jax.errors import ConfigError
+
 Model = TypeVar("Model")
 
 
@@ -96,7 +98,12 @@ def cast_parameters(model: Model, dtype: str) -> Model:
     CPUs know bfloat16 in matrix products alone and convert before and after everything else: there
     "bfloat16" narrows the kernels of `Linear` layers, and what is not a product stays float32.
     Scalars stay wide (`parameter_dtype`).
+
+    Raises:
+        ConfigError: float64 without JAX's 64-bit mode, in which it would be float32.
     """
+    if dtype == "float64" and not jax.config.jax_enable_x64:  # pyright: ignore
+        raise ConfigError("compute_dtype is float64: expected JAX_ENABLE_X64=1 beside it")
     graphdef, parameters, others = nnx.split(model, nnx.Param, ...)
     elsewhere, kernels = dtype, set()
     if dtype == "bfloat16" and jax.default_backend() == "cpu":

@@ -59,7 +59,8 @@ def tower_hash(clip: Clip) -> str | None:
         return None
     config = clip.config
     sizes = (config.text_heads, config.activation, config.eps, config.text_pooling)
-    where = (jax.__version__, jax.devices()[0].device_kind)
+    precision = str(jax.config.jax_default_matmul_precision)  # pyright: ignore
+    where = (jax.__version__, jax.devices()[0].device_kind, precision)
     digest = hashlib.sha256(repr((VERSION, sizes, config.end_token_id, where)).encode())
     for leaf in leaves:
         array = np.asarray(leaf)

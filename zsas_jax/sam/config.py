@@ -46,7 +46,14 @@ class SamConfig:
         # JSON knows lists only; tuples keep the config hashable.
         for name in ("global_attn_indexes", "pixel_mean", "pixel_std"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        inner = self.out_chans // max(self.decoder_downsample, 1)
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type in (int, float) and not value > 0:
+                raise ConfigError(f"SamConfig.{field.name} is {value}, expected more than 0.")
+        for name in ("pixel_mean", "pixel_std"):
+            if len(getattr(self, name)) != 3:
+                raise ConfigError(f"SamConfig.{name} has not 3 values, one for each of R, G, B.")
+        inner = self.out_chans // self.decoder_downsample
         requirements = (
             (self.image_size % self.patch_size == 0, "image_size a multiple of patch_size"),
             (self.width % self.heads == 0, "width a multiple of heads"),
@@ -54,7 +61,7 @@ class SamConfig:
             (self.mask_channels % 4 == 0, "mask_channels a multiple of 4"),
             (self.out_chans % self.decoder_heads == 0, "out_chans a multiple of decoder_heads"),
             (inner % self.decoder_heads == 0, "the cross-attention width a multiple of its heads"),
-            (self.window_size >= 1, "window_size at least 1"),
+            (min(self.pixel_std) > 0, "pixel_std above 0"),
             (self.iou_head_depth >= 2, "iou_head_depth at least 2"),
             (
                 all(0 <= index < self.depth for index in self.global_attn_indexes),
