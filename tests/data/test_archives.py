@@ -114,6 +114,13 @@ def test_files_that_would_land_elsewhere(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar", "b.tar", "c.zip"]
 
 
+def test_an_archive_may_name_its_own_folder(tmp_path):
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as file:
+        file.writestr("./", "")
+        file.writestr("./photo.txt", "x")
+    assert (unpack(tmp_path / "d.zip") / "photo.txt").read_text() == "x"
+
+
 def test_a_folder_in_the_way_is_not_touched(tmp_path):
     """A half-unpacked folder is reported with what is missing, never mended in silence."""
     TREES["ksdd2"][1](tmp_path / "tree")

@@ -102,6 +102,13 @@ def test_each_kind_of_damage_is_named(root, small, capsys):
     assert "unreadable files" not in check(SMALL, root, decode=False).problems
 
 
+def test_names_that_count_no_photos_have_no_gaps(root, small):
+    good = root / "tile" / "test" / "good"
+    for name in ("20231105", "²"):
+        photo(good / f"{name}.png")
+    assert "gaps in the numbering" not in check(SMALL, root).problems
+
+
 def test_missing_category_and_half_an_archive(root):
     shutil.rmtree(root / "metal_nut")
     assert check(SMALL, root).problems["numbers"][0] == "category 'metal_nut' is missing"

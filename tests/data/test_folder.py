@@ -1,5 +1,6 @@
 """Trees of photos, masks beside them, and the registry."""
 
+import errno
 import os
 import pathlib
 import unicodedata
@@ -155,6 +156,25 @@ def test_name_that_is_not_utf8(tree):
     save(tree / os.fsdecode(b"sub/gr\xc3\xbcn f\xfcr.png"))
     (tree / os.fsdecode(b"f\xfcr.txt")).write_text("no photo")
     with pytest.raises(DatasetError, match=r"holds sub/grün f\\xfcr\.png, whose name is not"):
+        FolderSource(tree)
+
+
+def test_name_with_a_carriage_return(tree):
+    save(tree / "a\rb.png")
+    with pytest.raises(DatasetError, match=r"'a\\rb.png', whose name has a carriage return"):
+        FolderSource(tree)
+
+
+def test_folder_that_cannot_be_read_is_no_folder_without_photos(tree, monkeypatch):
+    real = os.scandir
+
+    def scandir(path):
+        if os.path.basename(path) == "sub":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DatasetError, match=r"sub cannot be read \(Permission denied\)"):
         FolderSource(tree)
 
 

@@ -68,7 +68,7 @@ def _unpack_zip(archive: pathlib.Path, target: pathlib.Path) -> None:
     with zipfile.ZipFile(archive) as file:
         for name in file.namelist():
             path = pathlib.PurePosixPath(name.replace("\\", "/"))
-            if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+            if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
                 raise DatasetError(
                     f"{archive} has a file {name!r} that would land outside of its folder: "
                     "expected the archive as published"

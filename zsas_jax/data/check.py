@@ -18,6 +18,8 @@ from zsas_jax.data.trees import find_root, find_roots, missing_photos, read_item
 from zsas_jax.errors import ImageError
 
 _THREADS = 8
+# Names whose highest number is beyond this many times their photos are dates or serial numbers.
+_SPARSEST = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,15 +179,17 @@ def _strays(dataset: Dataset, root: pathlib.Path, items: Iterable[Item]) -> list
 
 
 def _gaps(items: Iterable[Item]) -> list[str]:
-    """Numbers that are missing between 0 and the last of a folder."""
+    """Numbers that are missing between 0 and the last of a folder, where its names count photos."""
     folders: dict[str, dict[int, int]] = collections.defaultdict(dict)
     for item in items:
         folder, _, name = item.image.rpartition("/")
         stem = name.rpartition(".")[0]
-        if stem.isdigit():
+        if stem.isdecimal():
             folders[folder][int(stem)] = len(stem)
     gaps = []
     for folder, numbers in sorted(folders.items()):
+        if max(numbers) > _SPARSEST * len(numbers):
+            continue
         width = min(numbers.values())
         absent = sorted(set(range(max(numbers))) - set(numbers))
         gaps += [f"{folder}/{number:0{width}d}" for number in absent]

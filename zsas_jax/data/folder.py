@@ -175,9 +175,12 @@ def walk(
     """`os.walk` in the order of names, which follows links and enters each folder once.
 
     Folders of results are left out, and so is `skip`.
+
+    Raises:
+        DatasetError: a folder cannot be read.
     """
     seen = set() if skip is None else {os.path.realpath(skip)}
-    for folder, folders, files in os.walk(root, followlinks=True):
+    for folder, folders, files in os.walk(root, followlinks=True, onerror=_refuse_unreadable):
         real = os.path.realpath(folder)
         if real in seen or {*RESULTS} <= {*files}:
             folders.clear()
@@ -185,3 +188,11 @@ def walk(
         seen.add(real)
         folders.sort()
         yield folder, folders, sorted(files)
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    # Its photos would be missing without a word, and parts whose masks it has would be good ones.
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise DatasetError(
+            f"{error.filename} cannot be read ({error.strerror}): expected folders that can be"
+        ) from error

@@ -2,7 +2,8 @@
 
 Rules: EXIF orientation is applied; the first frame of an animation counts; alpha and transparent
 palette entries are composited on white; 16-bit values are scaled from 0..65535 to 0..255 (rounded,
-never clipped); colour profiles are ignored, as in the reference pipelines of CLIP and SAM.
+never clipped; of files in 16-bit colours, which Pillow cannot hold, the high bytes are taken);
+colour profiles are ignored, as in the reference pipelines of CLIP and SAM.
 """
 
 import io
@@ -69,7 +70,8 @@ def decode_mask(
 ) -> Bool[np.ndarray, "h w"]:
     """Decodes a mask: True (anomalous) where the brightest channel is above `threshold` of 255.
 
-    16-bit masks are compared with `threshold` * 257, so that 0 means "not zero" for them too;
+    Grey 16-bit masks are compared with `threshold` * 257, so that 0 means "not zero" for them too
+    (of 16-bit colours only the high bytes are there);
     transparent pixels are not anomalous. Boolean arrays are returned as they are; a `MaskFile`
     has a threshold of its own.
 

@@ -17,7 +17,7 @@ from zsas_jax.data.synthetic import TrainingSource
 from zsas_jax.errors import DatasetError
 
 # Raised when a change of the generator makes old pools stale.
-GENERATOR_VERSION = 11
+GENERATOR_VERSION = 12
 _CHUNK = 64
 
 

@@ -100,9 +100,14 @@ def check_names(names: Iterable[str], where: str | os.PathLike[str]) -> None:
     """Refuses names that no table of results can hold; `where` is what they were found in.
 
     Raises:
-        DatasetError: a name that is not UTF-8.
+        DatasetError: a name that is not UTF-8 or has a carriage return.
     """
     for name in names:
+        if "\r" in name:
+            raise DatasetError(
+                f"{where} holds {name!r}, whose name has a carriage return: expected it to be "
+                "renamed"
+            )
         try:
             name.encode()
         except UnicodeEncodeError as error:

@@ -34,8 +34,9 @@ COMMON = ("scratch", "crack", "hole", "stain", "chip", "dent", "discoloration", 
 HARD = (*COMMON, "wear", "glue", "uncoated", "burn")
 SOFT = (
     *("hole", "stain", "discoloration", "fray", "wear", "fold", "glue", "rough_patch", "flaw"),
-    *("uncoated", "burn", "ripple"),
+    *("uncoated", "burn"),
 )
+WAVY = (*SOFT, "ripple")  # with a pattern that shows where it is bent
 SMALL = (*COMMON, "rough_patch", "uncoated", "burn")
 PARTED = (*SMALL, "missing_part", "wrong_part")
 
@@ -45,10 +46,10 @@ TRAIN = {
     ),
     "cast_metal": ClassSpec(surfaces.cast_metal, (*HARD, "rough_patch"), 0.6, 0.4, marked=0.3),
     "wood": ClassSpec(surfaces.wood, (*HARD, "rough_patch"), 0.1, marked=0.3),
-    "leather": ClassSpec(surfaces.leather, (*SOFT, "scratch", "dent"), 0.15, marked=0.3),
+    "leather": ClassSpec(surfaces.leather, (*WAVY, "scratch", "dent"), 0.15, marked=0.3),
     "stone": ClassSpec(surfaces.stone, (*HARD, "rough_patch"), 0.3, marked=0.3),
-    "fabric": ClassSpec(surfaces.fabric, SOFT, 0.2, marked=0.3),
-    "carpet": ClassSpec(surfaces.carpet, SOFT, 0.2, marked=0.3),
+    "fabric": ClassSpec(surfaces.fabric, WAVY, 0.2, marked=0.3),
+    "carpet": ClassSpec(surfaces.carpet, WAVY, 0.2, marked=0.3),
     "grid": ClassSpec(
         surfaces.grid,
         ("stain", "discoloration", "glue", "rough_patch", "flaw", "uncoated", "ripple"),
@@ -99,7 +100,7 @@ EVAL = {
     "terrazzo": ClassSpec(held_out.terrazzo, FLAT),
     "perforated_sheet": ClassSpec(held_out.perforated_sheet, WOVEN, 0.4),
     "knitted_wool": ClassSpec(held_out.knitted_wool, WOVEN),
-    "cardboard": ClassSpec(held_out.cardboard, (*WOVEN, "blowholes")),
+    "cardboard": ClassSpec(held_out.cardboard, FLAT),
     "asphalt": ClassSpec(held_out.asphalt, FLAT, 0.3),
     "marble": ClassSpec(held_out.marble, FLAT),
     "rattan": ClassSpec(held_out.rattan, WOVEN),

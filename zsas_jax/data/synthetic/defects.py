@@ -149,7 +149,9 @@ def chip(scene: Scene, rng, size, severity) -> Drawn:
         rows, columns = np.nonzero(rim)
         if not len(rows):
             return scene.rgb, np.zeros_like(scene.solid)
-        k = rng.integers(len(rows))
+        # The nearest to a random place: the same at every resolution.
+        x, y = scene.spot(rng)
+        k = np.argmin((columns + 0.5 - x * s.size) ** 2 + (rows + 0.5 - y * s.size) ** 2)
         x, y = (columns[k] + 0.5) / s.size, (rows[k] + 0.5) / s.size
         fresh = scene.backdrop
     else:

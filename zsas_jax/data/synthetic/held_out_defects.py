@@ -81,7 +81,7 @@ def corrosion(scene: Scene, rng, size, severity) -> Drawn:
 
 
 def contamination(scene: Scene, rng, size, severity) -> Drawn:
-    """Foreign matter lying on top: a curled fibre or a scatter of crumbs, with a shadow."""
+    """Foreign matter lying on top: a curled fibre or a scatter of crumbs."""
     s = scene.studio
     x, y = scene.spot(rng)
     if rng.random() < 0.5:

@@ -91,11 +91,12 @@ def screw(s: Studio) -> Scene:
         slope = np.clip(scene.shade(st, body), -1.2, 1.2)
         turns = np.where(thread, 0.25 * np.cos(phase + 0.8), 0)
         look = lit(0.75 + 0.3 * slope + turns, steel, 0.1 * np.maximum(slope, 0) ** 2)
+        bare = scene.rgb[st.window].copy()
         scene.paste(st, noise.step(d, 1.5 * st.pixel), look)
         tip = noise.step(np.maximum(d, 0.5 - st.u), 1.5 * st.pixel)
-        scene.paste(st, tip, look, part=True, segment=False)
+        scene.paste(st, tip, look, part=True, segment=False, under=bare)
         crown = noise.step(np.maximum(d, st.u + 0.72), 1.5 * st.pixel)
-        scene.paste(st, crown, look, part=True)
+        scene.paste(st, crown, look, part=True, under=bare)
     return shadowed(s, scene)
 
 

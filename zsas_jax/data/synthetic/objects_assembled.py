@@ -144,9 +144,9 @@ def brush(s: Studio) -> Scene:
             x, y = 0.5 + 0.46 * (c * u - q * v), 0.5 + 0.46 * (q * u + c * v)
             tuft = scene.stamp(x, y, 0.46 * min(0.75 / columns, wide * 0.75 / rows))
             radius = np.hypot(tuft.u, tuft.v)
-            bristle = noise.spread(s.rng.standard_normal((21, 21), dtype=np.float32), 64, True)[
-                : tuft.u.shape[0], : tuft.u.shape[1]
-            ]
+            lattice = s.rng.standard_normal((21, 21), dtype=np.float32)
+            bristle = noise.spread(lattice, s.size // 4, True)
+            bristle = bristle[: tuft.u.shape[0], : tuft.u.shape[1]]
             tone = 0.95 - 0.35 * radius**2
             tone[: bristle.shape[0], : bristle.shape[1]] += 0.13 * bristle
             alpha = noise.step(radius - 0.95, 3 * tuft.pixel)

@@ -122,16 +122,13 @@ def _damage(
             continue
         change = float(np.abs(rgb[inside] - scene.rgb[inside]).mean()) * camera.exposure
         # On a strong texture, only a stronger change is seen.
-        shown = change - TEXTURE_SHARE * float(before[inside].std()) * camera.exposure
-        last = attempt == ATTEMPTS - 1
-        if shown < MIN_CHANGE and not last and best is not None:
-            continue
+        needed = MIN_CHANGE + TEXTURE_SHARE * float(before[inside].std()) * camera.exposure
         mask = camera.mask(cover)
         area = int(mask.sum())
         covered = float(inside.sum()) / room
-        if least <= area <= MAX_SHARE * mask.size and shown >= MIN_CHANGE and covered <= 1:
+        if least <= area <= MAX_SHARE * mask.size and change >= needed and covered <= 1:
             return rgb, mask
-        score = min(area / least, 1.0) * min(max(shown, 0.001) / MIN_CHANGE, 1.0)
+        score = min(area / least, 1.0) * min(change / needed, 1.0)
         score /= max(covered, 1.0)
         if area and score > best_score:
             best, best_score = (rgb, mask), score

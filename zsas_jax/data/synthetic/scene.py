@@ -163,15 +163,17 @@ class Scene:
         segment: bool = True,
         part: bool = False,
         solid: bool | None = True,
+        under: np.ndarray | None = None,
     ) -> None:
         """Composites `colour` [3] or [h, w, 3] through `alpha`; parts can go missing later.
 
-        `solid`: whether defects may lie on it; None leaves that as it was.
+        `solid`: whether defects may lie on it; None leaves that as it was. `under` [h, w, 3]: what
+        shows where a part is gone, if it is not what lies there now.
         """
         w = stamp.window
         if not alpha.size or alpha.max() <= 0.5:
             return
-        under = self.rgb[w].copy()
+        under = self.rgb[w].copy() if under is None else under
         cover = alpha[..., None]
         self.rgb[w] += cover * (colour - self.rgb[w])
         if part:
@@ -181,6 +183,8 @@ class Scene:
         if segment:
             self.count += 1
             self.segments[w][alpha > 0.5] = self.count
+        elif solid is False:  # A hole shows what is behind.
+            self.segments[w][alpha > 0.5] = 0
 
     def name_segments(self, ids: np.ndarray) -> None:
         """Takes a map of instances over the whole canvas; 0 leaves what is there."""

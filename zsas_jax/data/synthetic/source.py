@@ -32,7 +32,7 @@ class SyntheticSource:
     """Evaluation pictures: `per_class` of every class, the anomalous ones spread over its defects.
 
     Items are the records every data source gives (`image`, `mask`, `name`, `category`, `defect`,
-    `label`); item i depends on the seed and i alone.
+    `label`); item i depends on the arguments and i alone.
 
     Raises:
         ConfigError: a size below 32, a fraction outside [0, 1], a count below 1, an unknown split.
@@ -53,7 +53,7 @@ class SyntheticSource:
         check_split(split)
         _check_numbers(seed, per_class, size, anomaly_fraction, "per_class")
         names = tuple(CLASSES[split]) if classes is None else tuple(classes)
-        self.classes = tuple(name.replace(" ", "_") for name in names)
+        self.classes = tuple(dict.fromkeys(name.replace(" ", "_") for name in names))
         for name in self.classes:
             check_class(name, split)
         self.split, self.seed, self.per_class, self.size = split, seed, per_class, size
