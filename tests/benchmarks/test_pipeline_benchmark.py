@@ -15,7 +15,7 @@ from zsas_jax.benchmarks import line, pipeline
 from zsas_jax.benchmarks.torch_pipeline import TorchPipeline
 from zsas_jax.errors import ConfigError
 from zsas_jax.ops.guided import guided_upsampling
-from zsas_jax.pipeline import rough_segmentation
+from zsas_jax.rough import rough_segmentation
 
 
 @pytest.fixture(scope="module")

@@ -153,6 +153,7 @@ def _peer(network: Any, program: str, dtype: str) -> Any:
     if dtype == "bfloat16":
         vision = vision.to(torch.bfloat16)
     if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")  # As JAX does by default there.
         vision = vision.to("cuda")
     return torch.compile(vision) if program == "compiled" else vision
 

@@ -5,6 +5,8 @@ import pathlib
 import statistics
 import time
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from zsas_jax.benchmarks import timing
@@ -13,7 +15,10 @@ from zsas_jax.cli.common import set_up_xla
 from zsas_jax.config import PipelineConfig
 from zsas_jax.errors import ConfigError
 from zsas_jax.model import Model
+from zsas_jax.pipeline import frames_of, rough_in_frame
+from zsas_jax.rough import rough_segmentation
 
+_rough = jax.jit(rough_segmentation, static_argnames=("kind", "config"))
 CHOICES = ("tiny", "b", "l", "h")
 
 
@@ -86,11 +91,19 @@ def apart(
     networks: Model, images: np.ndarray, text: np.ndarray, config: PipelineConfig
 ) -> tuple[np.ndarray, np.ndarray, PipelineConfig]:
     """The pictures with the lowest and the highest rough map, and a threshold between the two."""
-    rough = dataclasses.replace(config, method="umci", rough_threshold=0.0)
-    highest = [float(run_ours(networks, image[None], text, rough)()[0].max()) for image in images]
+    highest = [_highest(networks, image, text, config) for image in images]
     low, high = int(np.argmin(highest)), int(np.argmax(highest))
     threshold = (highest[low] + highest[high]) / 2
     return images[low], images[high], dataclasses.replace(config, rough_threshold=threshold)
+
+
+def _highest(networks: Model, image: np.ndarray, text: np.ndarray, config: PipelineConfig) -> float:
+    """What the option compares with the threshold: of the rough map in SAM's frame."""
+    assert networks.sam is not None
+    side, sizes = networks.sam.config.image_size, jnp.asarray([image.shape[:2]], jnp.int32)
+    rough = _rough(networks, image[None], sizes, text, kind=config.rough, config=config)
+    frame, _ = rough_in_frame(rough, frames_of(sizes, side), side)
+    return float(frame.max())
 
 
 def run_line(

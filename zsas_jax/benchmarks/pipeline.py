@@ -20,8 +20,9 @@ from zsas_jax.data.synthetic import SyntheticSource
 from zsas_jax.errors import ConfigError
 from zsas_jax.model import Model, abstract_model
 from zsas_jax.ops.layers import cast_parameters
-from zsas_jax.pipeline import _segment, embed_for_sam, frames_of, rough_segmentation, segment
+from zsas_jax.pipeline import _segment, embed_for_sam, frames_of, segment
 from zsas_jax.prompting.text import encode_text
+from zsas_jax.rough import rough_segmentation
 from zsas_jax.sam import SamConfig
 from zsas_jax.umci import UmciConfig
 from zsas_jax.weights.checkpoint import load, read_config
@@ -194,6 +195,8 @@ def run_torch(
     from zsas_jax.benchmarks.torch_pipeline import TorchPipeline
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        torch.set_float32_matmul_precision("high")  # As JAX does by default there.
     pipeline = TorchPipeline(
         networks,
         config,
@@ -212,16 +215,16 @@ def run_encoders(
     networks = cast_parameters(networks, config.compute_dtype)
 
     @jax.jit
-    def rough(model):
+    def rough(model, images, sizes, text):
         return rough_segmentation(model, images, sizes, text, config.rough, config)
 
     @jax.jit
-    def embed(sam):
+    def embed(sam, images, sizes):
         return embed_for_sam(sam, images, sizes, frames_of(sizes, sam.config.image_size))
 
     return (
-        lambda: jax.block_until_ready(rough(networks)),
-        lambda: jax.block_until_ready(embed(networks.sam)),
+        lambda: jax.block_until_ready(rough(networks, images, sizes, text)),
+        lambda: jax.block_until_ready(embed(networks.sam, images, sizes)),
     )
 
 

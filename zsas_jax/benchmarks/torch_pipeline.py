@@ -194,11 +194,11 @@ class TorchPipeline:
         for index in (index for index in order if areas[index]):
             region = labels == index
             rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
-            boxes.append([columns[0], rows[0], columns[-1], rows[-1]])
+            boxes.append([int(end) for end in (columns[0], rows[0], columns[-1], rows[-1])])
             distance = config.point_distance * side
             inside = torch.from_numpy(region).to(rough.device)
             positive = greedy(rough.masked_fill(~inside, -torch.inf), config.top_k, distance)
-            ring = ndimage.distance_transform_edt(~region) <= config.ring_radius * side
+            ring = _dilated(region, boxes[-1], config.ring_radius * side)
             ring = torch.from_numpy(ring & ~mask).to(rough.device)
             alike = self.similarity(unit, embedding, positive)[: rough.shape[0], : rough.shape[1]]
             scores = (-alike).masked_fill(~ring, -torch.inf)
@@ -312,3 +312,13 @@ def _resize(maps: Tensor, size: tuple[int, ...]) -> Tensor:
     batch = maps if maps.ndim == 3 else maps[None]
     resized = F.interpolate(batch[:, None], tuple(size), mode="bilinear")[:, 0]
     return resized if maps.ndim == 3 else resized[0]
+
+
+def _dilated(region: np.ndarray, box: list[int], radius: float) -> np.ndarray:
+    """Pixels within `radius` of a region; distances are taken around its box (x0, y0, x1, y1)."""
+    reach = int(radius)
+    x0, y0, x1, y1 = box
+    near = np.s_[max(y0 - reach, 0) : y1 + reach + 1, max(x0 - reach, 0) : x1 + reach + 1]
+    ring = np.zeros_like(region)
+    ring[near] = ndimage.distance_transform_edt(~region[near]) <= radius
+    return ring

@@ -134,7 +134,7 @@ def umci_loss(logits: Tensor, masks: Tensor, weights: Sequence[float]) -> Tensor
     for stage, weight in enumerate(weights):
         rows = logits[:, stage].permute(0, 3, 1, 2)
         log_p = F.interpolate(rows, masks.shape[-2:], mode="bilinear").log_softmax(1)
-        truth = torch.where(masks > 0.5, log_p[:, 1], log_p[:, 0]).clamp_min(float(np.log(1e-5)))
+        truth = torch.where(masks > 0.5, log_p[:, 1], log_p[:, 0])
         focal = -((1 - truth.exp()) ** 2 * truth).mean((1, 2))
         p = log_p[:, 1].exp()
         overlap, area = (p * masks).sum((1, 2)), p.sum((1, 2)) + masks.sum((1, 2))

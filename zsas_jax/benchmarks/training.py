@@ -19,6 +19,7 @@ from flax import nnx
 
 from zsas_jax.benchmarks.timing import alternate
 from zsas_jax.clip import Clip, ClipConfig
+from zsas_jax.errors import ConfigError
 from zsas_jax.training import features, losses
 from zsas_jax.training.config import OptimizerConfig, TrainConfig
 from zsas_jax.training.devices import Devices
@@ -50,6 +51,10 @@ def main(
         torch: whether the PyTorch writing is measured too.
         precision: what our side computes in.
     """
+    if torch and "step" in parts and jax.default_backend() != "cpu":
+        raise ConfigError("PyTorch's step runs on the CPU: expected --no-torch on an accelerator")
+    if torch and "step" in parts and precision != "float32":
+        raise ConfigError("PyTorch's step computes in float32: expected --no-torch beside bfloat16")
     step_seconds = _step(batch_size, side, repeats, torch, precision) if "step" in parts else None
     if "cache" in parts:
         read, computed = _cache(side, repeats, photos, precision)

@@ -126,6 +126,10 @@ def main(
     """
     if size not in SIZES:
         raise ConfigError(f"--size is {size!r}{suggestion(size, SIZES)}")
+    import jax  # Not before it is needed: the peaks are those of other processes.
+
+    if embedding and jax.default_backend() != "cpu":
+        raise ConfigError("the peer embeds on the CPU: expected --no-embedding on an accelerator")
     figures = measure(size, directory, runs, embedding)
     for name, value in figures.items():
         print(f"{name:40} {value:8.2f}")
