@@ -23,6 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     )
 
     with exit_on_error() as outcome:
+        from zsas_jax.errors import ConfigError
         from zsas_jax.training.config import TrainConfig
 
         if args.data_dir is not None:
@@ -34,7 +35,13 @@ def main(argv: list[str] | None = None) -> int:
 
         from zsas_jax.training.devices import Devices, connect
 
-        if args.distributed or args.coordinator:
+        alone = not (args.distributed or args.coordinator)
+        if alone and (args.num_processes is not None or args.process_id is not None):
+            raise ConfigError(
+                "--num-processes and --process-id are those of several hosts: expected "
+                "--coordinator or --distributed beside them"
+            )
+        if not alone:
             connect(args.coordinator, args.num_processes, args.process_id)
         devices = Devices(args.devices)
 

@@ -17,7 +17,7 @@ CONFIG = TrainConfig(
     # CLIP last: a SAM that began from a whole model has that model's CLIP beside it.
     init=("runs/sam_tiny_2/model", "runs/clip_tiny_average_2/model"),
     umci_task=UmciTaskConfig(
-        loss="balanced", balance=0.5, focus=1.0, tuning_per_class=3, calibration_per_class=6
+        loss="balanced", balance=0.5, focus=1.0, tuning_per_class=3, calibration_per_class=12
     ),
     data=DataConfig(stretch=2.0, crop_min=0.5, full_picture=0.5, foreign_patch=0.2),
     optimizer=OptimizerConfig(

@@ -54,3 +54,10 @@ def test_thresholds_separate_what_can_be_separated(bundle):
     found = calibration.calibrate(best, per_class=2).config.pipeline
     assert 0.125 < found.mask_threshold <= 0.375
     assert 0.4 < found.image_threshold <= 0.9
+
+
+def test_the_verdict_weighs_good_and_anomalous_alike():
+    scores, labels = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0, 0, 0, 1, 0, 1]
+    # 0.4 finds both with a quarter of false alarms, 0.6 one with none.
+    assert calibration.balanced_threshold(scores, labels) == 0.4
+    assert calibration.balanced_threshold(scores * 2 + [0.5] * 20, labels * 2 + [0] * 20) == 0.6

@@ -277,3 +277,43 @@ def test_vectors_are_not_decayed():
     updates, _ = optimizer.update(zero, optimizer.init(params), params)
     assert float(jnp.abs(updates["bias"]).max()) == 0
     np.testing.assert_allclose(updates["kernel"], -0.1, rtol=1e-5)
+
+
+def _log(directory, column):
+    with (directory / "log.csv").open() as file:
+        return {int(row["step"]): float(row[column]) for row in csv.DictReader(file)}
+
+
+def test_the_best_epoch_is_what_is_saved(tmp_path):
+    config = dataclasses.replace(BEST, log_every=1)
+    trained = _run(tmp_path, config, _validated("first"))
+    # Logged before the update of its step.
+    b = _log(tmp_path, "b")
+    assert trained["b"] == pytest.approx(b[7], abs=1e-6)
+    assert abs(b[7] - b[12]) > 1e-3
+
+
+def test_the_moving_average_is_what_is_saved(tmp_path):
+    config = dataclasses.replace(CONFIG, log_every=1)
+    last = _run(tmp_path / "plain", config)
+    b = [*list(_log(tmp_path / "plain", "b").values())[1:], float(last["b"])]
+    optimizer = dataclasses.replace(CONFIG.optimizer, ema_decay=0.75)
+    found = _run(tmp_path / "ema", dataclasses.replace(config, optimizer=optimizer))
+    average = 0.0
+    for value in b:
+        average = 0.75 * average + 0.25 * value
+    assert found["b"] == pytest.approx(average, abs=1e-5)
+    assert abs(average - b[-1]) > 1e-2
+
+
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(tmp_path):
+    quiet = {"frozen": jnp.zeros(())}  # Without the noise, whose keys differ.
+    config = dataclasses.replace(CONFIG, task="umci")
+    whole = _run(tmp_path / "whole", config, quiet)
+    optimizer = dataclasses.replace(CONFIG.optimizer, accumulation=2)
+    parts = _run(tmp_path / "parts", dataclasses.replace(config, optimizer=optimizer), quiet)
+    assert _log(tmp_path / "parts", "loss") == pytest.approx(
+        _log(tmp_path / "whole", "loss"), rel=1e-4
+    )
+    for name in ("w", "b"):
+        assert parts[name] == pytest.approx(whole[name], rel=1e-4)

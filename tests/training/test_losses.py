@@ -18,7 +18,7 @@ def _torch_umci_loss(logits, masks, weights, gamma=2.0, smooth=1.0):
             logits[:, stage].permute(0, 3, 1, 2), masks.shape[-2:], mode="bilinear"
         )
         p = stage_logits.softmax(1)
-        true_p = torch.where(masks > 0.5, p[:, 1], p[:, 0]).clamp_min(1e-5)
+        true_p = torch.where(masks > 0.5, p[:, 1], p[:, 0])
         focal = -((1 - true_p) ** gamma * true_p.log()).mean((1, 2))
         overlap = (p[:, 1] * masks).sum((1, 2))
         area = p[:, 1].sum((1, 2)) + masks.sum((1, 2))
@@ -94,6 +94,29 @@ def test_contrastive_loss_is_lowest_for_matching_pairs_and_shares_equal_captions
     np.testing.assert_allclose(shared, np.log(2) / 2, atol=1e-3)
 
 
+def test_mask_losses_are_the_focal_loss_without_alpha_and_dice():
+    logits = np.random.default_rng(1).normal(0, 2, (2, 4, 5)).astype(np.float32)
+    truth = (np.random.default_rng(2).random((2, 4, 5)) < 0.5).astype(np.float32)
+    focal, dice, _ = losses.mask_losses(jnp.asarray(logits), jnp.asarray(truth))
+    p = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    right = np.where(truth > 0.5, p, 1 - p)
+    expected = (-((1 - right) ** 2) * np.log(right)).mean((1, 2))
+    np.testing.assert_allclose(focal, expected, rtol=1e-5)
+    overlap, total = (p * truth).sum((1, 2)), p.sum((1, 2)) + truth.sum((1, 2))
+    np.testing.assert_allclose(dice, 1 - (2 * overlap + 1) / (total + 1), rtol=1e-5)
+
+
+def test_dice_over_the_batch_is_that_of_one_tall_picture(batch):
+    logits, _ = batch
+    logits, weights = jnp.asarray(logits), (0.1, 0.2, 0.3, 0.4)
+    masks = jnp.asarray(np.random.default_rng(3).random((3, 5, 7)) < 0.2, jnp.float32)
+    found = losses.umci_loss(logits, masks, weights, dice_over="batch")
+    tall = jnp.moveaxis(logits, 1, 0).reshape(1, 4, 15, 7, 2)
+    expected = losses.umci_loss(tall, masks.reshape(1, 15, 7), weights)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert abs(found - losses.umci_loss(logits, masks, weights)) > 1e-3
+
+
 def test_mask_losses_report_the_true_iou():
     logits = jnp.asarray([[[5.0, 5.0, -5.0, -5.0]]])
     targets = jnp.asarray([[[1.0, 0.0, 1.0, 0.0]]])
@@ -145,4 +168,6 @@ def test_gradients_are_finite_where_the_network_is_certain(gamma):
         def focal(logits, targets=targets):
             return losses.focal_loss(jax.nn.log_softmax(logits), targets, gamma).sum()
 
-        assert bool(jnp.isfinite(jax.grad(focal)(logits)).all())
+        gradient = jax.grad(focal)(logits)
+        assert bool(jnp.isfinite(gradient).all())
+        assert jnp.abs(gradient).max() >= smallest

@@ -6,19 +6,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from small_sam import SMALL_SAM
-from small_world import CLIP
+from small_world import CLIP, save_clip
 
 from zsas_jax.config import PipelineConfig
 from zsas_jax.errors import ConfigError
+from zsas_jax.prompting import text as prompts
 from zsas_jax.prompting.regions import mask_boxes
 from zsas_jax.training import captions
-from zsas_jax.training.config import DataConfig, SamTaskConfig, TrainConfig, UmciTaskConfig
+from zsas_jax.training.augment import FOREIGN_PATCH
+from zsas_jax.training.config import (
+    ClipTaskConfig,
+    DataConfig,
+    SamTaskConfig,
+    TrainConfig,
+    UmciTaskConfig,
+)
 from zsas_jax.training.loop import train
 from zsas_jax.training.sam import sam_sample
 from zsas_jax.training.tasks import make_task
 from zsas_jax.umci.config import UmciConfig
-from zsas_jax.weights.checkpoint import load
+from zsas_jax.weights.checkpoint import load, save
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +65,9 @@ def test_every_task_trains_and_umci_takes_over_the_other_networks(data, tmp_path
         task = make_task(config)
         before = jax.device_get(jax.tree.leaves(task.params))
         saved[name] = train(config, task, tmp_path / name)
-        after = jax.tree.leaves(getattr(load(saved[name]).model, name))
-        changed = [not np.array_equal(a, b) for a, b in zip(before, after, strict=False)]
+        after = jax.tree.leaves(nnx.state(getattr(load(saved[name]).model, name), nnx.Param))
+        before = before[: len(after)]  # A CLIP is trained with its UMCI, whose name comes later.
+        changed = [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
         assert np.mean(changed) > 0.9
     stages = UmciTaskConfig(stage_weights=(0.5, 0.5))
     networks = (str(saved["clip"]), str(saved["sam"]))
@@ -205,6 +215,78 @@ def test_a_picture_without_targets_has_no_weight():
     }
     sample = sam_sample(view, np.random.default_rng(0), SamTaskConfig())
     assert not sample["weight"].any()
+
+
+def test_sentences_of_a_class_come_normal_first():
+    rng = np.random.default_rng(0)
+    states = prompts.NORMAL_STATES, prompts.ABNORMAL_STATES
+    for defect in ("good", "scratch", FOREIGN_PATCH):
+        _, *pair = captions.for_training(rng, "gear", defect, unknown_word=0.0)
+        for sentence, own, other in zip(pair, states, states[::-1], strict=True):
+            phrases = [{state.format("gear") for state in each} for each in (own, other)]
+            assert any(phrase in sentence for phrase in phrases[0])
+            longest = max((p for p in phrases[0] | phrases[1] if p in sentence), key=len)
+            assert longest in phrases[0]
+
+
+def test_labels_say_which_pictures_are_anomalous(data):
+    batches = iter(make_task(_config("clip", data)).dataset)
+    seen = set()
+    for _ in range(12):
+        batch = next(batches)
+        for mask, label in zip(batch["mask"], batch["label"], strict=True):
+            assert label or not mask.any()
+            seen.add(int(label))
+    assert seen == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("task", "changes", "message"),
+    [
+        (
+            "umci",
+            {"pipeline": PipelineConfig(clip_image_size=36)},
+            r"pipeline.clip_image_size is \(36, 36\): .* patch size 8, like 32 or 40",
+        ),
+        (
+            "clip",
+            {"clip_task": ClipTaskConfig(view_size=36)},
+            r"clip_task.view_size is \(36, 36\): .* 8",
+        ),
+        (
+            "umci",
+            {"umci_task": UmciTaskConfig(stage_weights=(1.0, 1.0), calibration_per_class=2)},
+            "calibration_per_class is set, but `init` has no SAM for pipeline.method 'cascade'",
+        ),
+        (
+            "umci",
+            {"pipeline": PipelineConfig(clip_image_size=32, umci_stages=3)},
+            "umci_stages is 3: expected at most the 2 stages",
+        ),
+    ],
+)
+def test_what_would_fail_later_is_refused_before_pictures_are_rendered(
+    tmp_path, task, changes, message
+):
+    data = DataConfig(pictures=6, size=64, cache_dir=str(tmp_path / "pool"), workers=1)
+    settings = {"umci_task": UmciTaskConfig(stage_weights=(1.0, 1.0)), **changes}
+    if task == "umci":
+        settings |= {"init": (str(save_clip(tmp_path / "clip")),), "clip": None, "sam": None}
+    else:
+        del settings["umci_task"]
+    with pytest.raises(ConfigError, match=message):
+        make_task(_config(task, data, **settings))
+    assert not (tmp_path / "pool").exists()
+
+
+def test_a_clip_is_not_given_the_vocabulary_of_another(data, tmp_path):
+    first = save_clip(tmp_path / "first")
+    bundle = load(first)
+    second = save(tmp_path / "second", bundle._replace(tokenizer=None))
+    for task in ("umci", "clip"):
+        config = _config(task, data, init=(str(first), str(second)), clip=None, sam=None)
+        with pytest.raises(ConfigError, match="CLIP of `init` has no tokenizer"):
+            make_task(config)
 
 
 def test_training_sentences_never_name_held_out_classes_or_defects():

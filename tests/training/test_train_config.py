@@ -5,6 +5,7 @@ import pytest
 from zsas_jax.errors import ConfigError
 from zsas_jax.training.config import (
     AuxiliaryConfig,
+    DataConfig,
     OptimizerConfig,
     SamTaskConfig,
     TrainConfig,
@@ -77,3 +78,35 @@ def test_sam_needs_a_click_its_correction_and_a_target(name, least):
     with pytest.raises(ConfigError, match=f"sam_task.{name} is {least - 1}: expected at least"):
         SamTaskConfig(**{name: least - 1})
     SamTaskConfig(**{name: least})
+
+
+@pytest.mark.parametrize("name", ["tuning_per_class", "calibration_per_class"])
+@pytest.mark.parametrize("count", [-1, 1])
+def test_one_picture_of_a_class_cannot_choose_settings(name, count):
+    """Half of them are anomalous; found out after the last step, the run would be lost."""
+    with pytest.raises(ConfigError, match=f"{name} is {count}: expected 0 or at least 2"):
+        UmciTaskConfig(**{name: count})
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: TrainConfig("umci", steps=5, epochs=-3), "epochs is -3: expected at least 0"),
+        (
+            lambda: TrainConfig(
+                "umci", steps=1, umci_task=UmciTaskConfig(loss="balanced", focal_gamma=5.0)
+            ),
+            "focal_gamma is 5.0, which the loss 'balanced' does not have",
+        ),
+        (
+            lambda: TrainConfig("umci", steps=1, umci_task=UmciTaskConfig(balance=0.5)),
+            "balance is 0.5, which the loss 'focal_dice' does not have",
+        ),
+        (lambda: DataConfig(pictures=0), "data.pictures is 0: expected at least 1"),
+        (lambda: DataConfig(workers=0), "data.workers is 0: expected at least 1"),
+        (lambda: SamTaskConfig(box_noise=-1.0), "sam_task.box_noise is -1.0: expected at least 0"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(build, message):
+    with pytest.raises(ConfigError, match=message):
+        build()

@@ -19,7 +19,8 @@ from zsas_jax.training.devices import wait_for_all
 
 KEPT = 2  # of the last checkpoints
 NO_SCORE = -1e30  # of a checkpoint that was not validated
-# What may differ when a run is resumed: how long it is, where things lie, what is shown.
+# What may differ when a run is resumed: how long it is, where things lie, what is shown, and what
+# follows its last step.
 _FREE = {
     "steps",
     "epochs",
@@ -31,6 +32,8 @@ _FREE = {
     "auxiliary.data_dir",
     "auxiliary.cache_dir",
     "auxiliary.workers",
+    "umci_task.tuning_per_class",
+    "umci_task.calibration_per_class",
 }
 
 
@@ -98,7 +101,6 @@ class Checkpoints:
         batches: Any,
         config: TrainConfig,
         *,
-        score: float | None = None,
         seconds: float = 0.0,
     ) -> None:
         """Starts to write a checkpoint, with the seconds that the run has taken.
@@ -119,7 +121,7 @@ class Checkpoints:
                     batches=ocp.args.JsonSave(batches.get_state()),  # pyright: ignore
                     run=ocp.args.JsonSave(run),  # pyright: ignore
                 ),
-                metrics={"score": NO_SCORE if score is None else score},
+                metrics={"score": NO_SCORE},  # `set_score` follows.
             )
 
     def set_score(self, step: int, score: float, *, writes: bool) -> None:

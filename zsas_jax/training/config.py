@@ -56,6 +56,9 @@ class DataConfig:
     def __post_init__(self):
         if self.stretch < 1:
             raise ConfigError(f"data.stretch is {self.stretch}: expected at least 1")
+        for name, least in (("pictures", 1), ("workers", 1), ("processes", 0)):
+            if (value := getattr(self, name)) < least:
+                raise ConfigError(f"data.{name} is {value}: expected at least {least}")
         pasted = ("foreign_patch", "foreign_ground")
         looks = ("grey", "uneven_light", "glare", "noise")
         _check_shares("data", self, ("crop_min", "defect_crop", "full_picture", *pasted, *looks))
@@ -207,7 +210,7 @@ class SamTaskConfig:
 
     def __post_init__(self):
         _check_shares("sam_task", self, ("single_click", "box_shift", "box_exact", "defect_share"))
-        for name, least in (("prompts", 1), ("points", 2)):
+        for name, least in (("prompts", 1), ("points", 2), ("box_noise", 0)):
             if getattr(self, name) < least:
                 value = getattr(self, name)
                 raise ConfigError(f"sam_task.{name} is {value}: expected at least {least}")
@@ -244,6 +247,9 @@ class UmciTaskConfig:
     keeps those of the config."""
 
     def __post_init__(self):
+        for name in ("tuning_per_class", "calibration_per_class"):
+            if (count := getattr(self, name)) != 0 and count < 2:
+                raise ConfigError(f"umci_task.{name} is {count}: expected 0 or at least 2")
         _check_focus("umci_task.focus", self.focus)
         _check_focus("umci_task.focal_gamma", self.focal_gamma)
 
@@ -304,9 +310,14 @@ class TrainConfig:
     def __post_init__(self):
         if self.steps < 1 and not (self.steps == 0 and self.epochs > 0):
             raise ConfigError(f"steps is {self.steps}: expected at least 1, or 0 and some epochs")
-        for name in ("batch_size", "log_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 1")
+        for name, least in (
+            ("epochs", 0),
+            ("batch_size", 1),
+            ("log_every", 1),
+            ("checkpoint_every", 1),
+        ):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is {getattr(self, name)}: expected at least {least}")
         self._check_accumulation()
         self._check_unread()
 
@@ -338,6 +349,13 @@ class TrainConfig:
                 if self.task != "umci":
                     why = f"task {self.task!r} trains on the generator's pictures: expected none"
                 raise ConfigError(f"auxiliary.{field.name} is {value!r}, but {why}")
+        task = self.umci_task
+        unread = ("stage_weights", "focal_gamma", "dice_smooth", "dice_over", "loss_resolution")
+        for name in unread if task.loss == "balanced" else ("balance", "focus"):
+            if (value := getattr(task, name)) != getattr(UmciTaskConfig, name):
+                raise ConfigError(
+                    f"umci_task.{name} is {value!r}, which the loss {task.loss!r} does not have"
+                )
         if self.keep == "best" and not (photos and self.auxiliary.held_out):
             raise ConfigError(
                 "keep is 'best', but this run validates nothing: expected 'last', or task 'umci' "

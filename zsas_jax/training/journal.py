@@ -154,7 +154,10 @@ def is_finished(output_dir: pathlib.Path, steps: int) -> bool:
     file = output_dir / "summary.json"
     if not file.exists() or not (output_dir / "model").is_dir():
         return False
-    return json.loads(file.read_text())["steps"] == steps
+    try:
+        return json.loads(file.read_text())["steps"] == steps
+    except (ValueError, KeyError, TypeError):
+        return False  # Damaged: the run's end is done again.
 
 
 def summary_lines(output_dir: pathlib.Path) -> list[str]:

@@ -153,15 +153,16 @@ def _train(
                     seen, row = done, journal.row
                     shown = f"loss {row['loss']:.4f}, {row['images_per_second']:.1f} images/s"
                     progress.set_postfix_str(shown)
-                score = None
-                if validated and not stopping:
-                    score = _validate(task, state, frozen, devices, journal, done)
                 if due:
                     seconds = journal.seconds
-                    checkpoints.save(done, state, batches, config, score=score, seconds=seconds)
+                    checkpoints.save(done, state, batches, config, seconds=seconds)
                 if stopping:
                     checkpoints.wait()
                     return None
+                if validated:  # A validation that comes to no end costs no steps.
+                    score = _validate(task, state, frozen, devices, journal, done)
+                    checkpoints.wait()
+                    checkpoints.set_score(done, score, writes=devices.writes)
             checkpoints.wait()
             if any_process(stop.asked):
                 return None
@@ -210,7 +211,7 @@ def _make_step(
     """One update: (state, health, frozen, batch, number from 1) -> (state, health, scalars).
 
     `health` is 0, or the number of the first step whose loss was not finite, or minus that of the
-    first whose gradient alone was not.
+    first whose gradient or parameters alone were not.
     """
     parts, decay = config.optimizer.accumulation, config.optimizer.ema_decay
     grad_fn = jax.value_and_grad(loss, has_aux=True)
@@ -247,7 +248,8 @@ def _make_step(
             new["ema"] = jax.tree.map(
                 lambda old, now: decay * old + (1 - decay) * now, state["ema"], params
             )
-        healthy = jnp.isfinite(value) & jnp.isfinite(scalars["gradient_norm"])
+        norms = scalars["gradient_norm"] + optax.tree.norm(params)
+        healthy = jnp.isfinite(value) & jnp.isfinite(norms)
         bad = jnp.where(jnp.isfinite(value), -number, number)
         health = jnp.where((health == 0) & ~healthy, bad, health)
         return new, health, scalars
@@ -269,8 +271,8 @@ class _Watch:
     def check(self, bad_step: int, step: int, scalars: Scalars, batch: Batch) -> None:
         loss = float(scalars["loss"])
         if bad_step:
-            what = "loss" if bad_step > 0 else "gradient"
-            found = f"the {what} is not finite at step {abs(bad_step)}"
+            what = "loss is" if bad_step > 0 else "gradient or a parameter is"
+            found = f"the {what} not finite at step {abs(bad_step)}"
         elif len(self._early) < self._CHECKS:
             self._early.append(abs(loss))
             return

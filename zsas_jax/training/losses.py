@@ -9,8 +9,6 @@ from jaxtyping import Array, Float, Int
 
 from zsas_jax.ops.resize import bilinear_matrix
 
-EPSILON = 1e-5
-
 
 def focal_loss(
     log_probabilities: Float[Array, "*b h w 2"], targets: Float[Array, "*b h w"], gamma: float = 2.0
@@ -21,7 +19,6 @@ def focal_loss(
     abnormal"; as in Lin et al., p is the probability of the true channel here.
     """
     log_p = jnp.where(targets > 0.5, log_probabilities[..., 1], log_probabilities[..., 0])
-    log_p = jnp.maximum(log_p, jnp.log(EPSILON))
     return -jnp.mean(_focused(log_p, gamma), axis=(-2, -1))
 
 

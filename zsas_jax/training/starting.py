@@ -32,7 +32,8 @@ def start(config: TrainConfig) -> Bundle:
     model, tokenizer, parts = Model(Config(), rngs=nnx.Rngs(0)), None, {}
     for directory in config.init:
         bundle = load(pathlib.Path(directory), dtype=jnp.float32)
-        tokenizer = bundle.tokenizer or tokenizer
+        if bundle.model.clip is not None:
+            tokenizer = bundle.tokenizer  # Another CLIP's vocabulary has other numbers.
         for name in ("clip", "sam", "umci"):
             if getattr(bundle.model, name) is not None:
                 setattr(model, name, getattr(bundle.model, name))

@@ -15,6 +15,7 @@ from zsas_jax.clip import Clip
 from zsas_jax.clip.tokenizer import Tokenizer, train_tokenizer
 from zsas_jax.errors import ConfigError
 from zsas_jax.ops.layers import accumulation_dtype, cast_parameters
+from zsas_jax.rough import patch_grid
 from zsas_jax.sam import Sam, resized
 from zsas_jax.training import captions, losses, starting
 from zsas_jax.training.config import OptimizerConfig, TrainConfig
@@ -45,7 +46,11 @@ def _clip_task(config: TrainConfig) -> Task:
     if sizes is None:
         raise ConfigError("task 'clip' has no clip sizes: expected `clip` or an `init` with a CLIP")
     size = weights.view_size or sizes.image_size
-    grid = size // sizes.patch_size
+    grid, _ = patch_grid(sizes, (size, size), "clip_task.view_size")
+    if start.clip is not None and tokenizer is None:
+        raise ConfigError(
+            "the CLIP of `init` has no tokenizer: expected one that was converted with --tokenizer"
+        )
     start.sam = None
     tokenizer = tokenizer or train_tokenizer(
         captions.corpus(weights.vocab_captions, config.seed),

@@ -15,6 +15,7 @@ from zsas_jax import clip as clip_network
 from zsas_jax.errors import ConfigError
 from zsas_jax.ops.layers import cast_parameters
 from zsas_jax.prompting.text import encode_text
+from zsas_jax.rough import patch_grid
 from zsas_jax.training import captions, features, losses, starting
 from zsas_jax.training.calibration import calibrate, tune
 from zsas_jax.training.config import TrainConfig
@@ -50,8 +51,12 @@ def umci_task(config: TrainConfig) -> Task:
     """
     begun, tokenizer, parts = starting.start(config)
     clip = begun.clip
-    if clip is None or tokenizer is None:
+    if clip is None:
         raise ConfigError("task 'umci' needs a CLIP: expected `init` to name its checkpoint")
+    if tokenizer is None:
+        raise ConfigError(
+            "the CLIP of `init` has no tokenizer: expected one that was converted with --tokenizer"
+        )
     if parts.umci is None:
         raise ConfigError("task 'umci' has no umci sizes: expected `umci` or an `init` with a UMCI")
     layers, task = parts.umci.layers, config.umci_task
@@ -65,6 +70,8 @@ def umci_task(config: TrainConfig) -> Task:
         raise ConfigError(
             f"pipeline.clip_image_size is {config.pipeline.clip_size}: expected a square"
         )
+    grid = patch_grid(clip.config, (size, size), "pipeline.clip_image_size")
+    _check_settings(config, begun.sam is not None, len(layers))
     sizes = parts.umci
     umci = begun.umci or starting.fresh(lambda: Umci(sizes, rngs=nnx.Rngs(config.seed)))
     graphdef, params, buffers = nnx.split(umci, nnx.Param, ...)
@@ -73,7 +80,6 @@ def umci_task(config: TrainConfig) -> Task:
     classes = list(auxiliary.categories) if auxiliary else list(words.values())
     text = encode_text(clip, tokenizer, [*classes, UNKNOWN])
     encoder = cast_parameters(clip, config.precision)
-    grid = clip_network.patch_grid(clip.config, size, size)
 
     def predict(params, frozen, batch: Batch) -> Float[Array, "b n gh gw 2"]:
         if "tokens" in batch:
@@ -86,18 +92,19 @@ def umci_task(config: TrainConfig) -> Task:
         umci = cast_parameters(nnx.merge(graphdef, params, frozen["buffers"]), config.precision)
         return umci(tokens, grid, frozen["text"][batch["category"]])
 
-    def loss(params, frozen, batch: Batch, key: jax.Array) -> tuple[jax.Array, Scalars]:
-        logits, masks = predict(params, frozen, batch), batch["mask"].astype(jnp.float32)
+    def loss_of(logits: Float[Array, "b n gh gw 2"], masks: Float[Array, "b s s"]) -> jax.Array:
         if task.loss == "balanced":
             shares = starting.mean_pool(masks, size // grid[0])
-            return losses.stage_cross_entropy(logits, shares, task.balance, task.focus), {}
+            return losses.stage_cross_entropy(logits, shares, task.balance, task.focus)
         if task.loss_resolution == "grid":
             masks = starting.mean_pool(masks, size // grid[0])
         masks = (masks > 0.5).astype(jnp.float32)
-        value = losses.umci_loss(
+        return losses.umci_loss(
             logits, masks, task.stage_weights, task.focal_gamma, task.dice_smooth, task.dice_over
         )
-        return value, {}
+
+    def loss(params, frozen, batch: Batch, key: jax.Array) -> tuple[jax.Array, Scalars]:
+        return loss_of(predict(params, frozen, batch), batch["mask"].astype(jnp.float32)), {}
 
     def export(params) -> Bundle:
         begun.umci = nnx.merge(graphdef, params, buffers)
@@ -140,9 +147,31 @@ def umci_task(config: TrainConfig) -> Task:
         photos.batches(),
         export,
         max(len(auxiliary.training) // config.batch_size, 1),
-        make_validation(config, predict, held_out, names) if held_out else None,
+        make_validation(config, predict, loss_of, held_out, names) if held_out else None,
         describe(config, config.auxiliary.name),
     )
+
+
+def _check_settings(config: TrainConfig, has_sam: bool, stages: int) -> None:
+    """Refuses what would fail when the pipeline's settings are chosen, after the last step.
+
+    Raises:
+        ConfigError: a SAM that is not there, or more stages than there are.
+    """
+    task, pipeline = config.umci_task, config.pipeline
+    if pipeline.umci_stages > stages:
+        raise ConfigError(
+            f"pipeline.umci_stages is {pipeline.umci_stages}: expected at most the {stages} stages "
+            "of this UMCI"
+        )
+    chosen = [
+        name for name in ("tuning_per_class", "calibration_per_class") if getattr(task, name) > 0
+    ]
+    if chosen and not has_sam and pipeline.method in ("cascade", "clipsam"):
+        raise ConfigError(
+            f"umci_task.{chosen[0]} is set, but `init` has no SAM for pipeline.method "
+            f"{pipeline.method!r}: expected one, 0, or the method 'umci'"
+        )
 
 
 class _Photos:

@@ -23,6 +23,7 @@ SCORE = "pixel_ap"
 def make_validation(
     config: TrainConfig,
     predict: Callable[[Any, Any, dict[str, Any]], Float[Array, "b n gh gw 2"]],
+    loss_of: Callable[[Float[Array, "b n gh gw 2"], Float[Array, "b s s"]], Array],
     samples: list[Callable[[], dict[str, Any]]],
     categories: list[str],
 ) -> Callable[[Any, Any, Devices], Validation]:
@@ -31,24 +32,22 @@ def make_validation(
     Args:
         config: of the run.
         predict: (params, frozen, batch) -> logits of every stage.
+        loss_of: (logits, masks) -> the loss that is trained, here of each photo by itself.
         samples: reads of the held-out photos: what `predict` takes, mask bool [S, S], shown uint8
             [v, v, 3] and truth bool [v, v].
         categories: of the held-out photos.
     """
-    task, side = config.umci_task, config.auxiliary.validation_size
+    side = config.auxiliary.validation_size
 
     def measure(params, frozen, batch):
         logits = predict(params, frozen, batch).astype(jnp.float32)
         masks = batch["mask"].astype(jnp.float32)
 
-        def loss(logits, mask):
-            return losses.umci_loss(
-                logits[None], mask[None], task.stage_weights, task.focal_gamma, task.dice_smooth
-            )
-
-        probability = nnx.softmax(logits, axis=-1)[..., 1].mean(1)
+        # Of the stages that the pipeline takes.
+        used = logits[:, -config.pipeline.umci_stages :]
+        probability = nnx.softmax(used, axis=-1)[..., 1].mean(1)
         maps = losses.upsample(probability[..., None], (side, side))[..., 0]
-        return maps, jax.vmap(loss)(logits, masks)
+        return maps, jax.vmap(lambda one, mask: loss_of(one[None], mask[None]))(logits, masks)
 
     programs: dict[int, Callable] = {}
 
