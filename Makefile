@@ -33,7 +33,7 @@ $(VENV)/.lint: $(VENV)/.core
 	@touch $@
 
 demo: $(VENV)/.core
-	$(BIN)/python evaluate.py --overwrite --limit 180
+	$(BIN)/python evaluate.py --overwrite --limit 180 --output-dir results/demo
 
 test: $(VENV)/.test
 	XLA_FLAGS="$(QUICK_COMPILATION) $$XLA_FLAGS" $(BIN)/python -m pytest -n auto --durations=10

@@ -228,6 +228,16 @@ def test_several_of_everything(script, computed, monkeypatch, capsys):
     assert "report of all: all.html" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("words", [["--checkpoints=mine"], ["--checkpoints", "mine"]])
+def test_the_first_checkpoint_gives_the_settings(script, monkeypatch, words):
+    monkeypatch.setattr(
+        command, "_starting_pipeline", lambda argv, checkpoint: asked.append(checkpoint) or STORED
+    )
+    asked: list[str] = []
+    command.parse(words)
+    assert asked == ["mine"]
+
+
 def test_calibration_saves_the_threshold_where_it_is_found_again(
     script, computed, monkeypatch, capsys, tmp_path
 ):
@@ -270,9 +280,10 @@ def test_training_data_are_warned_about(tmp_path, monkeypatch):
     (tmp_path / "manifest.json").write_text("{}")
     args = command.EvaluateArguments(dataset="mvtec", checkpoint=str(tmp_path))
     assert runs._training_warnings(args) == []
-    provenance = {"umci": {"trained_on": ["VisA", {"dataset": "MVTec"}]}, "files": ["mtd"]}
+    trained_on = ["VisA", {"dataset": "MVTec"}, "parts/screws.py"]
+    provenance = {"umci": {"trained_on": trained_on}, "files": ["mtd"]}
     (tmp_path / "provenance.json").write_text(json.dumps(provenance))
-    assert runs.training_datasets(tmp_path) == {"visa", "mvtec"}
+    assert runs.training_datasets(tmp_path) == {"visa", "mvtec", "screws"}
     (warning,) = runs._training_warnings(args)
     assert "was trained on mvtec: these results are not zero-shot" in warning
     assert runs._training_warnings(dataclasses.replace(args, dataset="mtd")) == []

@@ -51,7 +51,8 @@ def test_a_network_that_gives_one_answer_scores_what_that_answer_scores(monkeypa
     rows = list(promptable.intersections(sam, source))
     assert rows
     sizes = [t.mask.mean() for i in range(2) for t in promptable.targets(source.sample(i))]
-    for _, (click, oracle, box, filled) in rows:
+    for _, area, (click, oracle, box, filled) in rows:
+        assert min(abs(area - size) for size in sizes) < 1e-6
         assert click == oracle == box
         assert min(abs(click - size) for size in sizes) < 1e-6
         assert filled >= click
@@ -61,12 +62,27 @@ def test_every_prompt_of_a_real_decoder_is_scored():
     sam = random_weights(lambda: Sam(SMALL_SAM, rngs=nnx.Rngs(0)), 0)
     source = SyntheticSource("eval", 1, per_class=2, size=96, classes=("screw",))
     rows = list(promptable.intersections(sam, source))
-    values = np.array([each for _, each in rows])
+    values = np.array([row.values for row in rows])
     assert values.shape[1] == len(promptable.PROMPTS)
     assert ((values >= 0) & (values <= 1)).all()
     assert (values[:, 1] >= values[:, 0]).all()
-    lines = promptable.table(rows).splitlines()
-    assert lines[-1].startswith(f"| all | {len(rows)} |")
+
+
+def test_the_table_parts_targets_by_kind_and_by_area():
+    scores = [
+        promptable.Score("defect", 0.001, [0.1, 0.2, 0.3, 0.4]),
+        promptable.Score("object", 0.005, [0.2, 0.3, 0.4, 0.5]),
+        promptable.Score("object", 0.5, [0.6, 0.7, 0.8, 0.9]),
+    ]
+    assert promptable.table(scores).splitlines()[2:] == [
+        "| defect | 1 | 0.100 | 0.200 | 0.300 | 0.400 |",
+        "| object | 2 | 0.400 | 0.500 | 0.600 | 0.700 |",
+        "| all | 3 | 0.300 | 0.400 | 0.500 | 0.600 |",
+        "| below 0.5% | 1 | 0.100 | 0.200 | 0.300 | 0.400 |",
+        "| 0.5% to 5% | 1 | 0.200 | 0.300 | 0.400 | 0.500 |",
+        "| 5% and above | 1 | 0.600 | 0.700 | 0.800 | 0.900 |",
+    ]
+    assert len(promptable.table(scores[:1]).splitlines()) == 5
 
 
 @pytest.mark.parametrize("arguments", [["--checkpoint", "nowhere"], ["--per-class", "0"]])

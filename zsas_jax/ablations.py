@@ -212,7 +212,7 @@ def trained(config: Ablations, variant: Variant, output_dir: pathlib.Path) -> pa
         umci=_settings(config, variant),
         pipeline=read_config(config.checkpoint).pipeline,
     )
-    resume = (directory / "checkpoints").is_dir()
+    resume = (directory / "config.json").is_file()
     saved = train(recipe, make_task(recipe), directory, resume=resume)
     if saved is None:
         raise ConfigError(f"training of {variant.name!r} was stopped: the same command goes on")

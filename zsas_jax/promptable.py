@@ -5,7 +5,7 @@ python -m zsas_jax.promptable [--checkpoint DIR] [--per-class N] [--seeds N ...]
 Targets are objects, their parts (both with what they enclose) and connected pieces of defects. The
 click is the pixel farthest from the target's edge (as SAM's evaluation chooses it), the box is the
 target's own. `oracle` is the best of the three masks that a click gives, `filled box` what no
-network is needed for.
+network is needed for. The lower rows are all targets again, by their share of the picture.
 """
 
 import dataclasses
@@ -33,6 +33,7 @@ from zsas_jax.weights.checkpoint import load
 SMALLEST = 24  # pixels of a target, in pictures of side 256
 TARGETS = 4  # of a picture, at random where it has more
 PROMPTS = ("click", "oracle", "box", "filled box")
+AREAS = (0.005, 0.05)  # of the picture: where the table's small, medium and large targets part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,14 @@ class Target(NamedTuple):
     mask: Bool[np.ndarray, "h w"]
 
 
+class Score(NamedTuple):
+    """IoU with each of `PROMPTS`, of a target of that kind and share of the picture."""
+
+    kind: str
+    area: float
+    values: list[float]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints a table; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
@@ -70,8 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return outcome.code
 
 
-def intersections(sam: Sam, source: SyntheticSource) -> Iterator[tuple[str, list[float]]]:
-    """Kind and the IoU with each of `PROMPTS`, of every target of the pictures."""
+def intersections(sam: Sam, source: SyntheticSource) -> Iterator[Score]:
+    """The scores of every target of the pictures."""
     for index in range(len(source)):
         sample = source.sample(index)
         found = targets(sample)
@@ -88,7 +97,8 @@ def intersections(sam: Sam, source: SyntheticSource) -> Iterator[tuple[str, list
             clicks = [_iou(mask, target.mask) for mask in masks.clicked[row]]
             believed = clicks[int(masks.quality[row].argmax())]
             boxed, filled = (_iou(each[row], target.mask) for each in (masks.boxed, masks.filled))
-            yield target.kind, [believed, max(clicks), boxed, filled]
+            values = [believed, max(clicks), boxed, filled]
+            yield Score(target.kind, float(target.mask.mean()), values)
 
 
 def targets(sample: Sample) -> list[Target]:
@@ -106,14 +116,22 @@ def innermost(mask: Bool[np.ndarray, "h w"]) -> tuple[int, int]:
     return int(column), int(row)
 
 
-def table(rows: Sequence[tuple[str, list[float]]]) -> str:
-    """Mean IoU by kind of target, as markdown."""
+def table(scores: Sequence[Score]) -> str:
+    """Mean IoU by kind of target and by its share of the picture, as markdown."""
     lines = [f"| targets | number | {' | '.join(PROMPTS)} |", "|---" * (len(PROMPTS) + 2) + "|"]
-    for kind in ("defect", "object", "all"):
-        values = np.array([each for found, each in rows if kind in (found, "all")])
-        if len(values):
-            means = " | ".join(f"{mean:.3f}" for mean in values.mean(0))
-            lines.append(f"| {kind} | {len(values)} | {means} |")
+    low, high = AREAS
+    for name, chosen in (
+        ("defect", [score for score in scores if score.kind == "defect"]),
+        ("object", [score for score in scores if score.kind == "object"]),
+        ("all", scores),
+        (f"below {low:.1%}", [score for score in scores if score.area < low]),
+        (f"{low:.1%} to {high:.0%}", [score for score in scores if low <= score.area < high]),
+        (f"{high:.0%} and above", [score for score in scores if score.area >= high]),
+    ):
+        if chosen:
+            means = np.mean([score.values for score in chosen], axis=0)
+            columns = " | ".join(f"{mean:.3f}" for mean in means)
+            lines.append(f"| {name} | {len(chosen)} | {columns} |")
     return "\n".join(lines)
 
 

@@ -130,3 +130,13 @@ def test_the_mean_over_categories_has_intervals():
     value = np.mean([metrics.result()["pixel_pro"] for metrics in categories])
     low, high = mean["pixel_pro"]
     assert low < value < high
+
+
+def test_a_resample_of_the_mean_is_over_the_categories_where_it_is_defined():
+    categories = [
+        {"a": np.array([1.0, np.nan, np.nan]), "b": np.array([0.2, 0.4, 0.6])},
+        {"a": np.array([3.0, 5.0, np.nan])},
+    ]
+    mean = mean_replicates(categories)
+    np.testing.assert_array_equal(mean["a"], [2, 5, np.nan])
+    np.testing.assert_array_equal(mean["b"], [0.2, 0.4, 0.6])

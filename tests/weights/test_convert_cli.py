@@ -24,6 +24,7 @@ from test_checkpoint import CONFIG
 from test_layouts import SIZES, write_config
 
 import zsas_jax
+from zsas_jax.cli.runs import training_datasets
 from zsas_jax.clip.tokenizer import train_tokenizer
 from zsas_jax.errors import CheckpointError, ConfigError
 from zsas_jax.model import Model
@@ -153,6 +154,11 @@ def test_average_is_the_mean_of_checkpoints_that_are_alike(tmp_path, capsys):
     provenance = json.loads((output / "provenance.json").read_text())
     assert provenance["trained_on"] == ["generator", "one", "two"]
     assert main(["verify", str(output)]) == 0
+    assert main(["inspect", str(output)]) == 0
+    words = (
+        f"the mean of {tmp_path.name}/one and {tmp_path.name}/two, trained on generator, one, two"
+    )
+    assert words in capsys.readouterr().out
     assert "exists already" in failure(capsys, *command)
     smaller = CONFIG.to_dict() | {"sam": None}
     model = Model(type(CONFIG).from_dict(smaller), rngs=nnx.Rngs(0))
@@ -179,14 +185,34 @@ def test_verify_finds_a_changed_byte_and_numbers_that_are_not_finite(places, tmp
     assert "not finite in clip.logit_scale" in failure(capsys, "verify", tmp_path / "inf")
 
 
+def test_inspect_says_what_is_missing_or_damaged(places, tmp_path, capsys):
+    output = convert_checkpoint(tmp_path / "sam", sam=places / "sam")
+    for file in (output / "params").rglob("*"):
+        if file.is_file() and file.parent.name == "d":
+            file.unlink()
+    assert main(["inspect", str(output)]) == 0
+    text = capsys.readouterr().out
+    assert "MISSING" in text
+    assert "params: DAMAGED" in text
+    for damage in ("[]", '{"config.json": {}}'):
+        (output / "manifest.json").write_text(damage)
+        for command in ("inspect", "verify"):
+            assert "expected a table of files with" in failure(capsys, command, output)
+
+
 def test_each_network_alone_is_a_valid_directory(places, tmp_path):
     model = random_weights(lambda: Model(CONFIG, rngs=nnx.Rngs(0)))
-    trained = checkpoint.save(tmp_path / "trained", checkpoint.Bundle(model, None, CONFIG))
+    trained = checkpoint.save(
+        tmp_path / "trained",
+        checkpoint.Bundle(model, None, CONFIG),
+        provenance={"trained_on": ["mvtec"]},
+    )
     clip = zsas_jax.load(convert_checkpoint(tmp_path / "c", clip=places / "clip"))
     sam = zsas_jax.load(convert_checkpoint(tmp_path / "s", sam=places / "sam"))
     umci = zsas_jax.load(convert_checkpoint(tmp_path / "u", umci=trained))
     assert official.arrays(umci.model) == official.arrays(model.umci)
     assert umci.config.pipeline == CONFIG.pipeline
+    assert training_datasets(tmp_path / "u") == {"mvtec"}
     # What is missing is named when it is needed.
     with pytest.raises(CheckpointError, match=r"no tokenizer.*--tokenizer"):
         zsas_jax.encode_text(clip, ["nut"])

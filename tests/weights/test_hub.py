@@ -100,6 +100,22 @@ def test_a_wrong_hash_is_refused(sam, capsys, monkeypatch, cache):
     assert not (cache / "checkpoints").exists()
 
 
+def test_a_clip_without_its_tokenizer_is_not_all_there(monkeypatch, cache):
+    model = hub.KNOWN[CLIP]._replace(sha256=None)
+    monkeypatch.setitem(hub.KNOWN, CLIP, model)
+    asked = []
+    monkeypatch.setattr(hub, "_download", lambda name, *_: asked.append(name) or ("f" * 40, None))
+    directory = hub.files_directory(CLIP)
+    directory.mkdir(parents=True)
+    for name in (model.weights, model.config, "vocab.json"):
+        (directory / name).write_text("")
+    hub.fetch(CLIP)
+    assert asked == [CLIP]
+    (directory / "merges.txt").write_text("")
+    hub.fetch(CLIP)
+    assert asked == [CLIP]
+
+
 def test_downloads_are_pinned_and_compared_with_the_hubs_own_hash(sam, capsys, monkeypatch):
     seen = {}
 

@@ -268,8 +268,12 @@ def _peek(argv: Sequence[str], flag: str) -> str | None:
 
 
 def _peek_all(argv: Sequence[str], flag: str) -> list[str]:
-    """The values that follow a flag before the rest is parsed."""
-    if flag not in argv:
-        return []
-    after = argv[list(argv).index(flag) + 1 :]
-    return list(itertools.takewhile(lambda word: not word.startswith("--"), after))
+    """The values that follow a flag before the rest is parsed; the last such flag counts."""
+    values: list[str] = []
+    for i, word in enumerate(argv):
+        if word == flag:
+            after = argv[i + 1 :]
+            values = list(itertools.takewhile(lambda word: not word.startswith("--"), after))
+        elif word.startswith(flag + "="):
+            values = [word.removeprefix(flag + "=")]
+    return values

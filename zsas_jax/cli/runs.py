@@ -178,7 +178,7 @@ def training_datasets(checkpoint: pathlib.Path) -> set[str]:
             continue
         if isinstance(stored, dict):
             found |= _named(stored if file == "provenance.json" else stored.get("provenance"))
-    return {name.lower() for name in found}
+    return {results_name(name).lower() for name in found}
 
 
 def _named(value: Any) -> set[str]:

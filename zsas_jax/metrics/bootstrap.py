@@ -192,12 +192,24 @@ def intervals(
 def mean_replicates(
     categories: Iterable[dict[str, Float[np.ndarray, " resamples"]]],
 ) -> dict[str, Float[np.ndarray, " resamples"]]:
-    """Resamples of the mean over categories (each metric where it is defined), for `intervals`."""
+    """Resamples of the mean over categories, for `intervals`.
+
+    Like the mean itself, each is over the categories in which the metric is defined.
+    """
     columns: dict[str, list[np.ndarray]] = {}
     for replicates in categories:
         for name, values in replicates.items():
             columns.setdefault(name, []).append(values)
-    return {name: np.mean(values, axis=0) for name, values in columns.items()}
+    return {name: _mean_where_defined(np.stack(values)) for name, values in columns.items()}
+
+
+def _mean_where_defined(
+    values: Float[np.ndarray, "categories resamples"],
+) -> Float[np.ndarray, " resamples"]:
+    defined = np.isfinite(values)
+    count = defined.sum(axis=0)
+    total = np.where(defined, values, 0).sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _measured(

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
+import jax
 import numpy as np
 
 from zsas_jax.data.folder import walk
@@ -97,10 +98,12 @@ def tree_fingerprint(*roots: str | os.PathLike[str] | None) -> str | None:
 
 
 def _program() -> list[str]:
-    """The package's own source files and the versions of what computes."""
+    """The package's own source files, the versions of what computes, and on what it computes."""
     package = pathlib.Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         digest.update(path.relative_to(package).as_posix().encode())
         digest.update(path.read_bytes())
-    return [digest.hexdigest(), *(metadata.version(name) for name in ("jax", "jaxlib", "numpy"))]
+    versions = [metadata.version(name) for name in ("jax", "jaxlib", "numpy")]
+    precision = str(jax.config.jax_default_matmul_precision)  # pyright: ignore
+    return [digest.hexdigest(), *versions, jax.devices()[0].device_kind, precision]

@@ -253,7 +253,16 @@ def _check_files(directory: pathlib.Path) -> dict[str, Any]:
 
 def read_manifest(directory: pathlib.Path) -> dict[str, Any]:
     """Name -> size and sha256 of every file of a checkpoint directory."""
-    return read_json(directory / "manifest.json")
+    manifest = read_json(directory / "manifest.json")
+    if not isinstance(manifest, dict) or not all(
+        isinstance(entry, dict) and {"bytes", "sha256"} <= entry.keys()
+        for entry in manifest.values()
+    ):
+        raise CheckpointError(
+            f"{directory / 'manifest.json'} is damaged: expected a table of files with their bytes "
+            "and sha256"
+        )
+    return manifest
 
 
 def check_file(file: pathlib.Path, entry: Mapping[str, Any], *, hashed: bool) -> None:

@@ -14,6 +14,7 @@ from zsas_jax.config import Config, PipelineConfig, suggestion
 from zsas_jax.errors import CheckpointError, ConfigError, WeightConversionError
 from zsas_jax.model import abstract_model
 from zsas_jax.sam.config import SamConfig
+from zsas_jax.training.provenance import trained_on
 from zsas_jax.weights.checkpoint import (
     Bundle,
     checkpoint_path,
@@ -96,7 +97,10 @@ def convert_checkpoint(
         setattr(model, network, source.read(jnp.dtype(dtype), track))
     if umci is not None:
         model.umci = load(umci, dtype=jnp.dtype(dtype), networks=("umci",)).model.umci
-        provenance["sources"]["umci"] = {"checkpoint": checkpoint_path(umci).name}
+        provenance["sources"]["umci"] = {
+            "checkpoint": checkpoint_path(umci).name,
+            "trained_on": list(trained_on(umci)),
+        }
     bundle = Bundle(model, words, config)
     return save(output, bundle, overwrite=overwrite, provenance=provenance)
 

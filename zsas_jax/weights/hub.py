@@ -157,7 +157,10 @@ def fetch(name: str) -> tuple[pathlib.Path, dict[str, Any]]:
     model, directory = KNOWN[name], files_directory(name)
     origin: dict[str, Any] = {"hub": name, "revision": model.revision}
     published = model.sha256
-    if not all((directory / file).is_file() for file in (model.weights, model.config)):
+    there = all((directory / file).is_file() for file in (model.weights, model.config))
+    if model.network == "clip":
+        there = there and _has_tokenizer(directory)
+    if not there:
         revision, stated = _download(name, model, directory)
         origin["revision"] = revision
         published = published or stated
@@ -170,6 +173,14 @@ def fetch(name: str) -> tuple[pathlib.Path, dict[str, Any]]:
             )
     origin["sha256_checked"] = bool(published)
     return directory, origin
+
+
+def _has_tokenizer(directory: pathlib.Path) -> bool:
+    from zsas_jax.weights.vocabulary import MERGES_NAMES
+
+    names = {file.name for file in directory.iterdir()}
+    whole, *halves = TOKENIZER_FILES
+    return whole in names or {*halves} <= names or bool({*MERGES_NAMES} & names)
 
 
 def _download(name: str, model: HubModel, directory: pathlib.Path) -> tuple[str, str | None]:

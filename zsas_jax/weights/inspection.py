@@ -96,7 +96,19 @@ def _describe_checkpoint(directory: pathlib.Path) -> Iterator[str]:
     writer = settings.get("zsas_jax", "an early version")
     files = read_manifest(directory)
     yield f"checkpoint {directory} of format {settings['format']}, written by zsas_jax {writer}"
-    arrays = stored_arrays(directory / "params")
+    yield from _describe_provenance(directory)
+    for name, entry in files.items():
+        there = (directory / name).is_file()
+        yield f"{name}: {entry['bytes']} bytes, sha256 {entry['sha256']}" + (
+            "" if there else ", MISSING"
+        )
+    if config.clip is not None:
+        yield "tokenizer: " + ("there" if "tokenizer.json" in files else "missing")
+    try:
+        arrays = stored_arrays(directory / "params")
+    except ValueError as error:
+        yield f"params: DAMAGED, {str(error).splitlines()[0][:200]}"
+        return
     for network in NETWORKS:
         sizes = getattr(config, network)
         own = [leaf for name, leaf in arrays.items() if name.startswith(network + ".")]
@@ -106,14 +118,6 @@ def _describe_checkpoint(directory: pathlib.Path) -> Iterator[str]:
         dtypes = ", ".join(sorted({leaf.dtype.name for leaf in own}))
         count = sum(int(np.prod(leaf.shape)) for leaf in own)
         yield f"{network}: {count / 1e6:.1f} million numbers, {len(own)} arrays, {dtypes}: {sizes}"
-    if config.clip is not None:
-        yield "tokenizer: " + ("there" if "tokenizer.json" in files else "missing")
-    yield from _describe_provenance(directory)
-    for name, entry in files.items():
-        there = (directory / name).is_file()
-        yield f"{name}: {entry['bytes']} bytes, sha256 {entry['sha256']}" + (
-            "" if there else ", MISSING"
-        )
 
 
 def _describe_provenance(directory: pathlib.Path) -> Iterator[str]:
@@ -123,7 +127,10 @@ def _describe_provenance(directory: pathlib.Path) -> Iterator[str]:
     provenance: Mapping[str, Any] = read_json(file)
     if "trained_on" in provenance:
         names = ", ".join(provenance["trained_on"])
-        yield f"trained by train.py, last its {provenance['task']}, on {names}"
+        if "average_of" in provenance:
+            yield f"the mean of {' and '.join(provenance['average_of'])}, trained on {names}"
+        else:
+            yield f"trained by train.py, last its {provenance['task']}, on {names}"
     if "sources" in provenance:
         yield f"converted as {provenance['dtype']} by {provenance['converter']}"
         for network, source in provenance["sources"].items():

@@ -130,8 +130,9 @@ def _describe(start: bytes) -> str:
 
 def _open_shards(index: pathlib.Path) -> Weights:
     stored = _read_json(index)
-    places = (stored or {}).get("weight_map")
-    if not isinstance(places, dict) or not places:
+    places = stored.get("weight_map") if isinstance(stored, dict) else None
+    named = isinstance(places, dict) and all(isinstance(name, str) for name in places.values())
+    if not isinstance(places, dict) or not places or not named:
         raise WeightConversionError(f"{index} is damaged: expected an object with a weight_map")
     files = [index.parent / pathlib.PurePath(name).name for name in sorted(set(places.values()))]
     missing = [file.name for file in files if not file.is_file()]
