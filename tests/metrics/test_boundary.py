@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from zsas_jax.metrics import MetricOptions, evaluate_maps
 from zsas_jax.metrics.boundary import BoundaryF1, boundary
@@ -23,6 +24,24 @@ def test_the_boundary_is_one_pixel_wide_and_not_the_frame():
     assert boundary(square(10, 10)).sum() == 20
     assert not boundary(np.ones((5, 5), bool)).any()
     assert boundary(square(0, 0)).sum() == 11
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.05, 0.2]))
+def test_counts_are_those_of_all_distances(seed, tolerance):
+    rng = np.random.default_rng(seed)
+    shape = tuple(rng.integers(1, 14, 2))
+    anomaly_map, mask = rng.random(shape).astype(np.float32), rng.random(shape) < rng.random()
+    metric = BoundaryF1((0.3, 0.8), tolerance)
+    metric.add(anomaly_map, mask)
+    reach = max(1.0, tolerance * np.hypot(*shape))
+    true = np.argwhere(mask & ~ndimage.binary_erosion(mask, border_value=1))
+    for counts, threshold in zip(metric.state()["counts"], (0.3, 0.8), strict=True):
+        predicted = anomaly_map >= threshold
+        predicted = np.argwhere(predicted & ~ndimage.binary_erosion(predicted, border_value=1))
+        near = np.linalg.norm(predicted[:, None] - true[None], axis=-1) <= reach
+        expected = [near.any(1).sum(), len(predicted), near.any(0).sum(), len(true)]
+        assert counts.tolist() == expected
 
 
 def test_hand_computed():
