@@ -13,7 +13,7 @@ from zsas_jax.errors import ConfigError
 from zsas_jax.model import Model
 from zsas_jax.ops.guided import guided_upsampling
 from zsas_jax.ops.resize import resize_bilinear, resize_pillow
-from zsas_jax.umci import Umci, anomaly_probability
+from zsas_jax.umci import Umci, UmciConfig, anomaly_probability
 
 
 class Rough(NamedTuple):
@@ -37,11 +37,8 @@ def rough_segmentation(
     """
     clip = model.require("clip", config.method)
     umci = None if kind == "similarity" else model.require("umci", config.method)
-    if umci is not None and config.umci_stages > len(umci.config.layers):
-        raise ConfigError(
-            f"pipeline.umci_stages is {config.umci_stages}: expected at most the "
-            f"{len(umci.config.layers)} stages of this UMCI"
-        )
+    if umci is not None:
+        check_stages(config, umci.config)
     grid = patch_grid(clip.config, config.clip_size)
     maps, probabilities = [], []
     for size, turns in config.clip_looks.items():
@@ -59,6 +56,19 @@ def rough_segmentation(
         shape = images.shape[1], images.shape[2]
         canvas = jax.vmap(lambda x, s: resize_bilinear(x, grid, s, shape))(rough, sizes)
     return Rough(rough, canvas, jnp.concatenate(probabilities).mean(axis=0))
+
+
+def check_stages(config: PipelineConfig, umci: UmciConfig) -> None:
+    """Refuses `umci_stages` that this UMCI does not have.
+
+    Raises:
+        ConfigError: more than there are.
+    """
+    if config.umci_stages > len(umci.layers):
+        raise ConfigError(
+            f"pipeline.umci_stages is {config.umci_stages}: expected at most the "
+            f"{len(umci.layers)} stages of this UMCI"
+        )
 
 
 def patch_grid(

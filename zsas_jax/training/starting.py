@@ -48,6 +48,19 @@ def start(config: TrainConfig) -> Bundle:
     return Bundle(model, tokenizer, Config(**parts, pipeline=config.pipeline))
 
 
+def require_tokenizer(tokenizer: Tokenizer | None) -> Tokenizer:
+    """The tokenizer of the CLIP that a run starts from.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if tokenizer is None:
+        raise ConfigError(
+            "the CLIP of `init` has no tokenizer: expected one that was converted with --tokenizer"
+        )
+    return tokenizer
+
+
 def fresh(create: Callable[[], Network]) -> Network:
     """A new network, its initialisers compiled as one program instead of one each."""
     return jax.jit(create)()

@@ -47,17 +47,15 @@ def _clip_task(config: TrainConfig) -> Task:
         raise ConfigError("task 'clip' has no clip sizes: expected `clip` or an `init` with a CLIP")
     size = weights.view_size or sizes.image_size
     grid, _ = patch_grid(sizes, (size, size), "clip_task.view_size")
-    if start.clip is not None and tokenizer is None:
-        raise ConfigError(
-            "the CLIP of `init` has no tokenizer: expected one that was converted with --tokenizer"
-        )
     start.sam = None
-    tokenizer = tokenizer or train_tokenizer(
-        captions.corpus(weights.vocab_captions, config.seed),
-        sizes.vocab_size,
-        sizes.context_length,
-    )
-    if start.clip is None:
+    if start.clip is not None:
+        tokenizer = starting.require_tokenizer(tokenizer)
+    else:
+        tokenizer = train_tokenizer(
+            captions.corpus(weights.vocab_captions, config.seed),
+            sizes.vocab_size,
+            sizes.context_length,
+        )
         clip = starting.fresh(lambda: Clip(sizes, rngs=nnx.Rngs(config.seed)))
         initialize_clip(clip, some_images(config.data), config.seed)
         start.clip = separate_states(clip, tokenizer, config)

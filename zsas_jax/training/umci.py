@@ -15,7 +15,7 @@ from zsas_jax import clip as clip_network
 from zsas_jax.errors import ConfigError
 from zsas_jax.ops.layers import cast_parameters
 from zsas_jax.prompting.text import encode_text
-from zsas_jax.rough import patch_grid
+from zsas_jax.rough import check_stages, patch_grid
 from zsas_jax.training import captions, features, losses, starting
 from zsas_jax.training.calibration import calibrate, tune
 from zsas_jax.training.config import TrainConfig
@@ -53,10 +53,7 @@ def umci_task(config: TrainConfig) -> Task:
     clip = begun.clip
     if clip is None:
         raise ConfigError("task 'umci' needs a CLIP: expected `init` to name its checkpoint")
-    if tokenizer is None:
-        raise ConfigError(
-            "the CLIP of `init` has no tokenizer: expected one that was converted with --tokenizer"
-        )
+    tokenizer = starting.require_tokenizer(tokenizer)
     if parts.umci is None:
         raise ConfigError("task 'umci' has no umci sizes: expected `umci` or an `init` with a UMCI")
     layers, task = parts.umci.layers, config.umci_task
@@ -71,7 +68,8 @@ def umci_task(config: TrainConfig) -> Task:
             f"pipeline.clip_image_size is {config.pipeline.clip_size}: expected a square"
         )
     grid = patch_grid(clip.config, (size, size), "pipeline.clip_image_size")
-    _check_settings(config, begun.sam is not None, len(layers))
+    check_stages(config.pipeline, parts.umci)
+    _check_networks(config, has_sam=begun.sam is not None)
     sizes = parts.umci
     umci = begun.umci or starting.fresh(lambda: Umci(sizes, rngs=nnx.Rngs(config.seed)))
     graphdef, params, buffers = nnx.split(umci, nnx.Param, ...)
@@ -152,18 +150,13 @@ def umci_task(config: TrainConfig) -> Task:
     )
 
 
-def _check_settings(config: TrainConfig, has_sam: bool, stages: int) -> None:
+def _check_networks(config: TrainConfig, *, has_sam: bool) -> None:
     """Refuses what would fail when the pipeline's settings are chosen, after the last step.
 
     Raises:
-        ConfigError: a SAM that is not there, or more stages than there are.
+        ConfigError: the pipeline's method needs a SAM that is not there.
     """
     task, pipeline = config.umci_task, config.pipeline
-    if pipeline.umci_stages > stages:
-        raise ConfigError(
-            f"pipeline.umci_stages is {pipeline.umci_stages}: expected at most the {stages} stages "
-            "of this UMCI"
-        )
     chosen = [
         name for name in ("tuning_per_class", "calibration_per_class") if getattr(task, name) > 0
     ]
