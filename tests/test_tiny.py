@@ -36,39 +36,50 @@ def bundle():
 
 @pytest.fixture(scope="module")
 def held_out():
-    source = SyntheticSource(split="eval", seed=0, per_class=4)
+    source = SyntheticSource(split="eval", seed=0, per_class=2)
     return [source[index] for index in range(len(source))]
 
 
-def _evaluate(bundle, records, method):
-    predictions = zsas_jax.predict(
+def _predict(bundle, records, **options):
+    return zsas_jax.predict(
         bundle,
         [record["image"] for record in records],
         categories=[record["category"] for record in records],
-        method=method,
-    )
-    return evaluate_maps(
-        [prediction.anomaly_map for prediction in predictions],
-        [record["mask"] for record in records],
-        [prediction.score for prediction in predictions],
+        **options,
     )
 
 
-def test_it_finds_defects_of_classes_it_never_saw(bundle, held_out):
+@pytest.fixture(scope="module")
+def found(bundle, held_out):
+    return _predict(bundle, held_out)
+
+
+# Compiling a program takes as long as running it on dozens of pictures: these tests share that of
+# eight pictures on the smallest canvas where they can.
+
+
+def test_it_finds_defects_of_classes_it_never_saw(bundle, held_out, found):
     """The full measurement stands in the README; here, that nothing broke on the way."""
-    results = {name: _evaluate(bundle, held_out, name) for name in ("cascade", "umci", "clip")}
-    assert results["cascade"]["pixel_auroc"] > 0.8
-    assert results["umci"]["pixel_auroc"] > 0.8
-    assert results["umci"]["pixel_ap"] > results["clip"]["pixel_ap"]
+
+    def metrics(predictions):
+        return evaluate_maps(
+            [prediction.anomaly_map for prediction in predictions],
+            [record["mask"] for record in held_out],
+            [prediction.score for prediction in predictions],
+        )
+
+    cascade, clip = metrics(found), metrics(_predict(bundle, held_out, method="clip"))
+    assert cascade["pixel_auroc"] > max(0.85, clip["pixel_auroc"])
+    assert cascade["pixel_ap"] > 0.5
 
 
-def test_every_method_runs_on_photos_of_any_shape(bundle, tmp_path):
+def test_photos_of_any_shape_and_kind_get_maps_of_their_size(bundle, tmp_path):
     rng = np.random.default_rng(0)
-    shapes = [(90, 300), (257, 64), (1, 1)]
+    shapes = [(90, 256), (255, 64), (1, 1), (256, 256), (2, 200), (100, 101), (31, 7), (64, 64)]
     images = [Image.fromarray(rng.integers(0, 256, (*s, 3), dtype=np.uint8)) for s in shapes]
     images[0].save(tmp_path / "photo.png")
-    photos = [tmp_path / "photo.png", *images[1:]]
-    for method in ("cascade", "clipsam", "umci", "clip"):
+    photos = [tmp_path / "photo.png", np.asarray(images[1]), *images[2:]]
+    for method in ("cascade", "clipsam"):
         for prediction, shape in zip(
             zsas_jax.predict(bundle, photos, categories="part", method=method), shapes, strict=True
         ):
@@ -77,24 +88,16 @@ def test_every_method_runs_on_photos_of_any_shape(bundle, tmp_path):
             assert 0 <= prediction.score <= 1
 
 
-def test_a_result_does_not_depend_on_the_batch(bundle, held_out):
-    images = [record["image"] for record in held_out[1:4]]
-    together = zsas_jax.predict(bundle, images, categories="part", method="clipsam")
-    alone = zsas_jax.predict(bundle, images[1:2], categories="part", method="clipsam")
-    np.testing.assert_allclose(together[1].anomaly_map, alone[0].anomaly_map, atol=1e-5)
-    np.testing.assert_allclose(together[1].score, alone[0].score, atol=1e-5)
+def test_a_result_does_not_depend_on_the_batch(bundle, held_out, found):
+    alone = _predict(bundle, held_out[1:2])
+    np.testing.assert_allclose(found[1].anomaly_map, alone[0].anomaly_map, atol=1e-5)
+    np.testing.assert_allclose(found[1].score, alone[0].score, atol=1e-5)
 
 
-def test_bfloat16_gives_nearly_the_same_maps(bundle, held_out):
-    config = bundle.config.pipeline
-    half = dataclasses.replace(config, compute_dtype="bfloat16")
+def test_bfloat16_gives_nearly_the_same_maps(bundle, held_out, found):
+    half = dataclasses.replace(bundle.config.pipeline, compute_dtype="bfloat16")
     low = bundle._replace(config=dataclasses.replace(bundle.config, pipeline=half))
-    images = [record["image"] for record in held_out[:4]]
-    for a, b in zip(
-        zsas_jax.predict(bundle, images, categories="part", method="umci"),
-        zsas_jax.predict(low, images, categories="part", method="umci"),
-        strict=True,
-    ):
+    for a, b in zip(found, _predict(low, held_out[:8]), strict=False):
         assert np.abs(a.anomaly_map - b.anomaly_map).mean() < 0.02
 
 
