@@ -44,7 +44,7 @@ CONFIG = Config(
         embed_dim=12,
     ),
     sam=SMALL_SAM,
-    umci=UmciConfig(width=16, text_dim=12, hidden_dim=8, layers=(1, 2)),
+    umci=UmciConfig(width=16, text_dim=12, hidden_dim=8, scale_kernels=(3,), layers=(1, 2)),
     pipeline=PIPELINE,
 )
 CANVAS = (48, 56)

@@ -11,7 +11,9 @@ SMALL_SAM = SamConfig(
     window_size=3,
     out_chans=16,
     mask_channels=8,
+    decoder_depth=1,
     decoder_heads=2,
     decoder_mlp_dim=16,
+    iou_head_depth=2,
     iou_head_hidden=16,
 )

@@ -42,6 +42,7 @@ def _config(task, data, **changes):
         "steps": 2,
         "batch_size": 2,
         "clip": CLIP,
+        "clip_task": ClipTaskConfig(text_steps=2, vocab_captions=200),
         "sam": SMALL_SAM,
         "umci": UmciConfig(width=8, text_dim=8, hidden_dim=8, layers=(1, 2)),
         "data": data,
