@@ -110,6 +110,7 @@ def test_settings_that_it_does_not_cover_are_refused(tiny):
 
 def test_the_line_skips_good_parts(tiny, capsys):
     networks, config, text = tiny
+    config = dataclasses.replace(config, clip_image_size=64, clip_more_sizes=())
     images = pipeline.pictures(4, 64)
     good, bad, apart = line.apart(networks, images, text, config)
     option = dataclasses.replace(apart, refine_at_a_time=1)

@@ -15,19 +15,15 @@ SETTINGS = {"pictures": 7, "size": 32, "seed": 3}
 
 @pytest.fixture
 def jobs(monkeypatch):
-    """Renders in this process, two pictures a chunk; the chunks' first pictures."""
+    """Two pictures a chunk; the first pictures of the chunks that were rendered here."""
     done, render = [], pool._render_chunk
 
     def noted(job):
         done.append(job[3])
         return render(job)
 
-    def executor(workers, mp_context):
-        return concurrent.futures.ThreadPoolExecutor(1)
-
     monkeypatch.setattr(pool, "_CHUNK", 2)
     monkeypatch.setattr(pool, "_render_chunk", noted)
-    monkeypatch.setattr(pool.concurrent.futures, "ProcessPoolExecutor", executor)
     return done
 
 
@@ -61,6 +57,15 @@ def test_an_interrupted_rendering_goes_on(jobs, tmp_path, monkeypatch):
         for a, b in zip(one, other, strict=True):
             np.testing.assert_array_equal(a, b)
     assert not list((tmp_path / "cut").glob("*.part"))
+
+
+def test_several_workers_render_what_one_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(pool, "_CHUNK", 4)
+    one = pool.open_pool(tmp_path / "one", **SETTINGS)
+    two = pool.open_pool(tmp_path / "two", **SETTINGS, workers=2)
+    for a, b in zip(contents(one), contents(two), strict=True):
+        for x, y in zip(a, b, strict=True):
+            np.testing.assert_array_equal(x, y)
 
 
 def test_processes_that_ask_for_the_same_pool_render_it_once(jobs, tmp_path):

@@ -140,7 +140,9 @@ def test_average_is_the_mean_of_checkpoints_that_are_alike(tmp_path, capsys):
     for name in ("one", "two"):
         model = random_weights(lambda: Model(CONFIG, rngs=nnx.Rngs(0)))
         graphdef, params, others = nnx.split(model, nnx.Param, ...)
-        params = jax.tree.map(lambda leaf: leaf * random.uniform(0.5, 2), params)
+        params = jax.tree.map(
+            lambda leaf: np.asarray(leaf) * np.float32(random.uniform(0.5, 2)), params
+        )
         bundles.append(checkpoint.Bundle(nnx.merge(graphdef, params, others), tokenizer, CONFIG))
         data = {"trained_on": ["generator", name]}
         checkpoint.save(tmp_path / name, bundles[-1], provenance=data)
@@ -161,7 +163,7 @@ def test_average_is_the_mean_of_checkpoints_that_are_alike(tmp_path, capsys):
     assert words in capsys.readouterr().out
     assert "exists already" in failure(capsys, *command)
     smaller = CONFIG.to_dict() | {"sam": None}
-    model = Model(type(CONFIG).from_dict(smaller), rngs=nnx.Rngs(0))
+    model = random_weights(lambda: Model(type(CONFIG).from_dict(smaller), rngs=nnx.Rngs(0)))
     other = checkpoint.Bundle(model, tokenizer, type(CONFIG).from_dict(smaller))
     checkpoint.save(tmp_path / "other", other)
     command[1] = str(tmp_path / "other")

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import pathlib
+from collections.abc import Generator
 from typing import Any
 
 import filelock
@@ -87,32 +88,25 @@ def _render(directory: pathlib.Path, *, pictures: int, size: int, seed: int, wor
     ]
     starts = range(0, pictures, _CHUNK)
     jobs = [(seed, pictures, size, start, min(start + _CHUNK, pictures)) for start in starts]
-    # Spawned, not forked: the parent may already run JAX's threads.
-    context = multiprocessing.get_context("spawn")
+    left = jobs[len(chunks) :]
     with (
-        _single_threaded_blas(),
-        concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as executor,
+        contextlib.closing(_rendered(left, workers)) as found,
         rendered.open("a") as lines,
     ):
-        left = jobs[len(chunks) :]
         progress = tqdm(
-            zip(left, executor.map(_render_chunk, left), strict=True),
+            zip(left, found, strict=True),
             desc="rendering",
             unit="chunk",
             initial=len(chunks),
             total=len(jobs),
         )
-        try:
-            for (*_, start, stop), (*values, labels) in progress:
-                for array, value in zip(arrays, values, strict=True):
-                    array[start:stop] = value
-                    array.flush()
-                lines.write(json.dumps(labels) + "\n")
-                lines.flush()
-                chunks.append(labels)
-        except BaseException:
-            executor.shutdown(cancel_futures=True)
-            raise
+        for (*_, start, stop), (*values, labels) in progress:
+            for array, value in zip(arrays, values, strict=True):
+                array[start:stop] = value
+                array.flush()
+            lines.write(json.dumps(labels) + "\n")
+            lines.flush()
+            chunks.append(labels)
     (part / "labels.json").write_text(json.dumps([label for labels in chunks for label in labels]))
     part.rename(directory)
     (directory / rendered.name).unlink()
@@ -155,6 +149,26 @@ def _single_threaded_blas():
         del os.environ["OPENBLAS_NUM_THREADS"]
         if old is not None:
             os.environ["OPENBLAS_NUM_THREADS"] = old
+
+
+def _rendered(
+    jobs: list[tuple[int, int, int, int, int]], workers: int
+) -> Generator[tuple[Any, ...], None, None]:
+    """The chunks in order; a single one, or a single worker's, without another process."""
+    if min(workers, len(jobs)) <= 1:
+        yield from map(_render_chunk, jobs)
+        return
+    # Spawned, not forked: this process may already run JAX's threads.
+    context = multiprocessing.get_context("spawn")
+    with (
+        _single_threaded_blas(),
+        concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as executor,
+    ):
+        try:
+            yield from executor.map(_render_chunk, jobs)
+        except BaseException:  # The reader's end too.
+            executor.shutdown(cancel_futures=True)
+            raise
 
 
 def _render_chunk(job: tuple[int, int, int, int, int]):
