@@ -39,7 +39,7 @@ test: $(VENV)/.test
 	XLA_FLAGS="$(QUICK_COMPILATION) $$XLA_FLAGS" $(BIN)/python -m pytest -n auto --durations=10
 
 test-full: $(VENV)/.test
-	$(BIN)/python -m pytest -m full --durations=10
+	$(BIN)/python -m pytest -m full -n 2 --dist loadfile --durations=10
 
 lint: $(VENV)/.lint $(VENV)/.test
 	$(BIN)/ruff check .

@@ -10,8 +10,6 @@ pytest.importorskip("transformers")
 
 import sam_reference as reference  # noqa: E402
 
-from zsas_jax import sam as zsam  # noqa: E402
-
 TOLERANCE = 1e-4
 KINDS = ("points", "boxes", "masks")
 COMBINATIONS = [(), ("points",), ("boxes",), ("masks",), ("points", "boxes"), KINDS]
@@ -123,30 +121,4 @@ def test_float64():
             prediction,
             reference.reference_masks(theirs, expected, points, labels, boxes, masks),
             1e-9,
-        )
-
-
-@pytest.mark.full
-def test_vit_b_at_full_size():
-    theirs = reference.torch_sam({})
-    ours = reference.converted(theirs)
-    assert ours.config == zsam.SamConfig.vit_b()
-    image = reference.pixels(batch=1, side=1024)
-    with torch.no_grad():
-        torch_image = torch.from_numpy(np.moveaxis(image, -1, 1).copy())
-        expected = np.moveaxis(theirs.get_image_embeddings(torch_image).numpy(), 1, -1)
-    embedding = reference.encode(ours, image)
-    assert reference.relative_difference(embedding, expected) < TOLERANCE
-    prompt = reference.prompts(batch=1, regions=2, side=1024)
-    points, labels, boxes = (prompt[name] for name in ("points", "labels", "boxes"))
-    masks = 4 * np.random.default_rng(3).normal(size=(1, 2, 256, 256)).astype(np.float32)
-    for boxes_or_none, masks_or_none in ((None, None), (boxes, masks)):
-        prediction = reference.decode(
-            ours, embedding, points, labels, None, boxes_or_none, masks_or_none
-        )
-        assert_same(
-            prediction,
-            reference.reference_masks(
-                theirs, expected, points, labels, boxes_or_none, masks_or_none
-            ),
         )

@@ -36,20 +36,24 @@ def clip(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("name", "tree", "category"),
-    [("mvtec", lambda root: mvtec_tree(root, 1), "bottle"), ("visa", visa_tree, "candle")],
+    ("name", "tree", "category", "steps"),
+    [
+        ("mvtec", lambda root: mvtec_tree(root, 1), "bottle", ("1", "2")),
+        ("visa", visa_tree, "candle", ("1",)),
+    ],
 )
-def test_the_recipe_runs_and_resumes(clip, tmp_path, name, tree, category):
+def test_the_recipe_runs_and_resumes(clip, tmp_path, name, tree, category, steps):
     main = runpy.run_path(str(ROOT / "train.py"))["main"]
     arguments = ["--config", str(ROOT / "configs" / f"umci_{name}.py")]
     arguments += ["--data-dir", str(tree(tmp_path / "data")), "--init", str(clip)]
     arguments += ["--output-dir", str(tmp_path / "run"), "--batch-size", "2"]
     arguments += ["--auxiliary.cache-dir", str(tmp_path / "cache"), "--log-every", "1"]
     arguments += ["--auxiliary.categories", category, "--auxiliary.held-out", "0"]
-    assert main([*arguments, "--steps", "1"]) == 0
-    assert main([*arguments, "--steps", "2", "--resume"]) == 0
+    for step in steps:
+        resume = ["--resume"] if step != "1" else []
+        assert main([*arguments, "--steps", step, *resume]) == 0
     with (tmp_path / "run" / "log.csv").open() as file:
-        assert [row["step"] for row in csv.DictReader(file)] == ["1", "2"]
+        assert [row["step"] for row in csv.DictReader(file)] == list(steps)
     model = tmp_path / "run" / "model"
     assert trained_on(model) == (name,)
     assert load(model, networks=("umci",)).config.umci is not None
