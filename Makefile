@@ -38,6 +38,7 @@ demo: $(VENV)/.core
 test: $(VENV)/.test
 	XLA_FLAGS="$(QUICK_COMPILATION) $$XLA_FLAGS" $(BIN)/python -m pytest -n auto --durations=10
 
+# Two workers: each may hold a full-size network and its PyTorch original.
 test-full: $(VENV)/.test
 	$(BIN)/python -m pytest -m full -n 2 --dist loadfile --durations=10
 

@@ -14,6 +14,7 @@ from zsas_jax.clip import ClipConfig
 from zsas_jax.config import Config, PipelineConfig
 from zsas_jax.model import Model
 from zsas_jax.pipeline import METHODS, segment
+from zsas_jax.rough import rough_segmentation
 from zsas_jax.umci import UmciConfig
 
 PIPELINE = PipelineConfig(
@@ -51,6 +52,7 @@ CANVAS = (48, 56)
 SIZES = np.array([[48, 40], [21, 56], [30, 33]], np.int32)
 ALL = tuple(METHODS)
 WITH_SAM = ("cascade", "clipsam")
+_ROUGH = jax.jit(rough_segmentation, static_argnames=("kind", "config"))
 
 
 def small_model():
@@ -77,3 +79,9 @@ def method_config(method, **changes):
 
 def run(model, batch, config):
     return jax.tree.map(np.asarray, segment(model, *map(jnp.asarray, batch), config=config))
+
+
+def run_rough(model, images, sizes, text, kind, config):
+    """The rough segmentation alone: no SAM to compile."""
+    found = _ROUGH(model, images, sizes, text, kind=kind, config=config)
+    return jax.tree.map(np.asarray, found)

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from flax import nnx
 from PIL import Image
-from small_pipeline import CANVAS, CONFIG, method_config, photos, run, small_model
+from small_pipeline import CANVAS, CONFIG, method_config, photos, run, run_rough, small_model
 
 from zsas_jax import clip as clip_api
 from zsas_jax.errors import ConfigError
 from zsas_jax.ops.resize import resize_bilinear
 from zsas_jax.pipeline import segment
-from zsas_jax.rough import rough_segmentation
 from zsas_jax.umci import anomaly_probability
 
 
@@ -23,16 +22,10 @@ def model():
     return small_model()
 
 
-def rough(model, batch, kind, config):
-    """The rough segmentation alone: no SAM to compile."""
-    program = jax.jit(rough_segmentation, static_argnames=("kind", "config"))
-    return jax.tree.map(np.asarray, program(model, *batch, kind=kind, config=config))
-
-
 def test_rough_map_equals_the_networks_run_step_by_step(model):
     torch = pytest.importorskip("torch")
     encode = jax.jit(clip_api.encode_image, static_argnums=2)
-    probability = jax.jit(anomaly_probability, static_argnums=2)
+    rough = jax.jit(anomaly_probability, static_argnums=2)
     images, sizes, text, keys = photos()
     for method in ("umci", "clip"):
         out = run(model, (images, sizes, text, keys), method_config(method))
@@ -51,7 +44,7 @@ def test_rough_map_equals_the_networks_run_step_by_step(model):
                 return odds[..., 1] / odds.sum(axis=-1)
 
             if method == "umci":
-                grid = probability(model.umci, encoding.patch_tokens, (4, 5), own_text)
+                grid = rough(model.umci, encoding.patch_tokens, (4, 5), own_text)
                 grid = np.asarray(grid)
             else:
                 patches = clip_api.project_patches(model.clip, encoding.patch_tokens[1])
@@ -81,7 +74,7 @@ def test_similarity_umci_and_a_mean_of_both_can_be_the_rough_map(model):
         ("both", 0.25, (similarity + 3 * umci) / 4),
     ):
         config = method_config("clipsam", similarity_weight=weight)
-        found = rough(model, batch[:3], kind, config)
+        found = run_rough(model, *batch[:3], kind, config)
         np.testing.assert_allclose(found.canvas, expected, atol=1e-6)
     # What the config asks for reaches the program.
     out = run(model, batch, method_config("clipsam", rough="both"))
@@ -147,7 +140,7 @@ def test_photos_are_looked_at_in_every_size(model):
 
     def look(images, **changes):
         config = method_config("umci", **changes)
-        return rough(model, (images, sizes, text), "both", config)
+        return run_rough(model, images, sizes, text, "both", config)
 
     upside_down = np.rot90(images, 2, (1, 2))
     parts = [

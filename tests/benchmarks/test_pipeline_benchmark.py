@@ -6,6 +6,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from small_pipeline import run_rough
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -15,7 +16,6 @@ from zsas_jax.benchmarks import line, pipeline
 from zsas_jax.benchmarks.torch_pipeline import TorchPipeline
 from zsas_jax.errors import ConfigError
 from zsas_jax.ops.guided import guided_upsampling
-from zsas_jax.rough import rough_segmentation
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +74,7 @@ def test_rough_maps_of_several_sizes_agree(tiny):
         config, clip_image_size=size, clip_turns=2, clip_more_sizes=(size // 2,), rough="both"
     )
     images, words = pipeline.pictures(2, size), np.repeat(text, 2, axis=0)
-    ours = jax.jit(rough_segmentation, static_argnames=("kind", "config"))(
-        networks, images, np.full((2, 2), size), words, kind="both", config=config
-    )
+    ours = run_rough(networks, images, np.full((2, 2), size), words, "both", config)
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
     with torch.inference_mode():
         grid, probability = TorchPipeline(networks, config).rough(pixels, torch.from_numpy(words))
