@@ -2,9 +2,7 @@
 
 import dataclasses
 import pathlib
-import sys
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,21 +10,7 @@ from PIL import Image
 import zsas_jax
 from zsas_jax.data.synthetic import SyntheticSource
 from zsas_jax.metrics import evaluate_maps
-from zsas_jax.pipeline import _segment
 from zsas_jax.weights.checkpoint import checkpoint_path
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_programs():
-    """`make test` compiles without LLVM's optimisation, which takes minutes on whole pictures."""
-    program = jax.jit(
-        _segment,
-        static_argnames="config",
-        compiler_options={"xla_backend_optimization_level": 3},
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules["zsas_jax.predict"], "segment", program)
-        yield
 
 
 @pytest.fixture(scope="module")
