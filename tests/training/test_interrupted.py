@@ -73,11 +73,11 @@ def _assert_same(output, whole):
         np.testing.assert_array_equal(values, expected[name])
 
 
-def test_killed_at_random_again_and_again_a_run_ends_as_if_it_never_was(whole, tmp_path):
+def test_killed_ten_times_at_random_a_run_ends_as_if_it_never_was(whole, tmp_path):
     rng = random.Random(0)
     output = tmp_path / "run"
     kills = 0
-    while kills < 6:
+    while kills < 10:
         resume = ["--resume"] if (output / "config.json").exists() else []
         before = _steps_done(output)
         process = _start(output, *resume, "--seconds", 0.1)
@@ -95,10 +95,10 @@ def test_killed_at_random_again_and_again_a_run_ends_as_if_it_never_was(whole, t
     assert _losses(output) == _losses(whole)
 
 
-def test_stopped_by_sigterm_a_run_saves_ends_well_and_goes_on(whole, tmp_path):
+def test_stopped_ten_times_by_sigterm_a_run_saves_ends_well_and_goes_on(whole, tmp_path):
     output = tmp_path / "run"
     rng = random.Random(1)
-    for _ in range(4):
+    for _ in range(10):
         resume = ["--resume"] if (output / "config.json").exists() else []
         before = _steps_done(output)
         process = _start(output, *resume, "--seconds", 0.1)
