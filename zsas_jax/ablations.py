@@ -125,8 +125,13 @@ def run(config: Ablations, args: Arguments) -> str:
         for name, seeds in found.items():
             for seed, values in zip(args.seeds, seeds, strict=True):
                 rows.append([study.name, name, seed, *(values[metric] for metric in METRICS)])
-    note = f"Mean over {len(args.seeds)} evaluation seeds, {args.per_class} pictures a class; "
-    text = "\n\n".join([note + "in brackets the standard deviation over the seeds.", *tables])
+    note = f"Evaluation seed {args.seeds[0]}, {args.per_class} pictures a class."
+    if len(args.seeds) > 1:
+        note = (
+            f"Mean over {len(args.seeds)} evaluation seeds, {args.per_class} pictures a class; "
+            "in brackets the standard deviation over the seeds."
+        )
+    text = "\n\n".join([note, *tables])
     save_csv(args.output_dir / "ablations.csv", ["study", "variant", "seed", *METRICS], rows)
     settings = {
         "seeds": list(args.seeds),
