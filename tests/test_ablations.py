@@ -72,8 +72,9 @@ def test_the_table_has_means_spreads_and_dashes():
 @pytest.mark.full
 def test_a_variant_is_trained_evaluated_and_not_computed_twice(tmp_path, monkeypatch):
     data = DataConfig(pictures=6, size=256, cache_dir=str(tmp_path / "pool"), workers=1)
-    rows = Variant("own", {"method": "umci"}, {}), Variant("rough", {"method": "umci"})
-    narrow = Variant("narrow", {"method": "umci"}, {"hidden_dim": 8})
+    quick = {"method": "umci", "clip_image_size": (128, 128), "clip_more_sizes": ()}
+    rows = Variant("own", quick, {}), Variant("rough", quick)
+    narrow = Variant("narrow", quick, {"hidden_dim": 8})
     args = Arguments(tmp_path, seeds=(0,), per_class=2, output_dir=tmp_path / "out")
     text = ablations.run(_config(*rows, narrow, data=data), args)
     with (args.output_dir / "ablations.csv").open() as file:
