@@ -35,7 +35,7 @@ $(VENV)/.lint: $(VENV)/.core
 	@touch $@
 
 demo: $(VENV)/.core
-	$(BIN)/python evaluate.py --overwrite --limit 90 --output-dir results/demo
+	$(BIN)/python evaluate.py --overwrite --limit 60 --output-dir results/demo
 
 test: $(VENV)/.test
 	XLA_FLAGS="$(QUICK_COMPILATION) $$XLA_FLAGS" $(BIN)/python -m pytest -n auto --durations=10

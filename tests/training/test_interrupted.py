@@ -16,6 +16,11 @@ import small_world
 
 pytestmark = pytest.mark.full
 
+# What `make test` compiles with: the same on both sides, and compiling is most of these tests.
+QUICK = (
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+    "--xla_cpu_parallel_codegen_split_count=1"
+)
 TOY = pathlib.Path(__file__).with_name("toy_run.py")
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -25,7 +30,7 @@ def _start(output, *options, devices=1):
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"{QUICK} --xla_force_host_platform_device_count={devices}",
     }
     return subprocess.Popen(
         [sys.executable, str(TOY), str(output), *map(str, options)],
