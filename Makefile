@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 EXPORT_QUIET := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_QUIET=1
 
 # The fast tests spend their time compiling. LLVM without optimisation and XLA's older code
-# generator, in one module, take a third of it; the full tests compile as users do.
-QUICK_COMPILATION := --xla_backend_optimization_level=0 \
+# generator, in one module, take a third of it. The full tests compile as users do, but for
+# processes of which many are started: they find these flags in their environment.
+export QUICK_COMPILATION := --xla_backend_optimization_level=0 \
 	--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1
 
 .PHONY: help demo test test-full lint format clean

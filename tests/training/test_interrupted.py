@@ -16,11 +16,8 @@ import small_world
 
 pytestmark = pytest.mark.full
 
-# What `make test` compiles with: the same on both sides, and compiling is most of these tests.
-QUICK = (
-    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
-    "--xla_cpu_parallel_codegen_split_count=1"
-)
+# The Makefile's: the same on both sides, and compiling is most of these tests.
+QUICK = os.environ.get("QUICK_COMPILATION", "")
 TOY = pathlib.Path(__file__).with_name("toy_run.py")
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
