@@ -45,10 +45,10 @@ def main(argv: list[str] | None = None) -> int:
             connect(args.coordinator, args.num_processes, args.process_id)
         devices = Devices(args.devices)
 
+        from zsas_jax.tasks.networks import make_task
         from zsas_jax.training.checkpoints import check_directory
         from zsas_jax.training.journal import summary_lines
         from zsas_jax.training.loop import train
-        from zsas_jax.training.tasks import make_task
 
         output_dir = args.output_dir or pathlib.Path("runs") / args.config.stem
         # Before features are computed, which can take hours.

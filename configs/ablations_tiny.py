@@ -1,14 +1,14 @@
 """The tables of the papers, redone with the tiny model on the generator's held-out classes.
 
-python -m zsas_jax.ablations --config configs/ablations_tiny.py
+zsas ablations --config configs/ablations_tiny.py
 """
 
 from zsas_jax.ablations import Ablations, Study, Variant
 from zsas_jax.data.synthetic.disturbed import DISTURBANCES
-from zsas_jax.training.config import DataConfig, OptimizerConfig, TrainConfig, UmciTaskConfig
+from zsas_jax.training.config import DataConfig, OptimizerConfig, TrainConfig
 
-CASCADE = {"method": "cascade"}
-MMR = {"method": "clipsam", "rough": "umci"}
+# ClipSAM's rough map is UMCI's alone.
+UMCI_ALONE = {"head.similarity_weight": 0.0}
 RULES = (
     "least_similar_in_ring",
     "most_similar_in_ring",
@@ -17,55 +17,48 @@ RULES = (
     "none",
 )
 
+
+def clipsam(name, settings=None, **umci):
+    """ClipSAM with a UMCI that is trained anew, with these fields of its config."""
+    return Variant(name, "clipsam", UMCI_ALONE | (settings or {}), {"umci": umci})
+
+
 CONFIG = Ablations(
-    training=TrainConfig(
-        task="umci",
-        steps=400,
-        batch_size=8,
-        umci_task=UmciTaskConfig(loss="balanced"),
-        data=DataConfig(crop_min=0.5, full_picture=0.5, foreign_patch=0.2),
-        optimizer=OptimizerConfig(
-            algorithm="muon",
-            learning_rate=1e-3,
-            weight_decay=0.01,
-            warmup_steps=40,
-            schedule="cosine",
-        ),
-    ),
+    training={},
     studies=(
         Study(
             "methods",
             "Methods",
             (
-                Variant("cascade", CASCADE),
-                Variant("umci", {"method": "umci"}),
-                Variant("clipsam", MMR),
-                Variant("clip", {"method": "clip"}),
+                Variant("cascade", "cascade"),
+                Variant("umci", "umci"),
+                Variant("clipsam", "clipsam", UMCI_ALONE),
+                Variant("clip", "clip"),
             ),
         ),
         Study(
             "umci",
             "ClipSAM, Table 2: parts of UMCI and MMR (UMCI trained anew for 400 steps)",
             (
-                Variant("full", MMR, umci={}),
-                Variant("strip only", MMR, umci={"use_scale": False}),
-                Variant("scale only", MMR, umci={"use_strip": False}),
-                Variant("w/o UMCI", {**MMR, "rough": "similarity"}),
-                Variant("w/o MMR", {"method": "umci"}, umci={}),
+                clipsam("full"),
+                clipsam("strip only", use_scale=False),
+                clipsam("scale only", use_strip=False),
+                Variant("w/o UMCI", "clip+mmr"),
+                Variant("w/o MMR", "umci", networks={"umci": {}}),
             ),
         ),
         Study(
             "sizes",
             "ClipSAM, Table 3: hidden size, kernels, threshold (the paper: 384, 3 and 9, 0.47)",
             (
-                *(Variant(f"hidden {n}", MMR, umci={"hidden_dim": n}) for n in (16, 64, 128)),
-                Variant("hidden 32, kernels 3 and 9", MMR, umci={}),
+                *(clipsam(f"hidden {n}", hidden_dim=n) for n in (16, 64, 128)),
+                clipsam("hidden 32, kernels 3 and 9"),
                 *(
-                    Variant(f"kernels {a} and {b}", MMR, umci={"scale_kernels": (a, b)})
+                    clipsam(f"kernels {a} and {b}", scale_kernels=(a, b))
                     for a, b in ((3, 5), (5, 9))
                 ),
                 *(
-                    Variant(f"threshold {x}", {**MMR, "rough_threshold": x}, umci={})
+                    clipsam(f"threshold {x}", {"refiner.threshold": x})
                     for x in (0.27, 0.47, 0.67)
                 ),
             ),
@@ -73,13 +66,15 @@ CONFIG = Ablations(
         Study(
             "negatives",
             "PPG: which pixels become negative points",
-            tuple(Variant(rule, {**CASCADE, "negative_rule": rule}) for rule in RULES),
+            tuple(
+                Variant(rule, "cascade", {"refiner.points.negative_rule": rule}) for rule in RULES
+            ),
         ),
         Study(
             "stages",
             "CPS: stages of the cascade",
             tuple(
-                Variant(name, {**CASCADE, "cps_stages": stages})
+                Variant(name, "cascade", {"refiner.stages": stages})
                 for stages, name in enumerate(("1", "1 and 2", "1, 2 and 3"), 1)
             ),
         ),
@@ -87,8 +82,8 @@ CONFIG = Ablations(
             "robustness",
             "The same pictures from a worse or another camera (noise: 10 of 255; JPEG: quality 50)",
             (
-                Variant("as they are", CASCADE),
-                *(Variant(how, CASCADE, photos=how) for how in DISTURBANCES),
+                Variant("as they are", "cascade"),
+                *(Variant(how, "cascade", photos=how) for how in DISTURBANCES),
             ),
         ),
     ),

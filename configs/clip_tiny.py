@@ -5,10 +5,10 @@ python train.py --config configs/clip_tiny.py
 It took 44 minutes on two CPU cores.
 """
 
-from zsas_jax.clip.config import ClipConfig
 from zsas_jax.config import PipelineConfig
+from zsas_jax.networks.clip.config import ClipConfig
+from zsas_jax.networks.umci.config import UmciConfig
 from zsas_jax.training.config import ClipTaskConfig, DataConfig, OptimizerConfig, TrainConfig
-from zsas_jax.umci.config import UmciConfig
 
 CLIP = ClipConfig(
     image_size=128,

@@ -8,7 +8,7 @@ Its image encoder starts from the tiny CLIP's. Small views first: most of what a
 what a prompt means, and that takes pictures, not pixels.
 """
 
-from zsas_jax.sam.config import SamConfig
+from zsas_jax.networks.sam.config import SamConfig
 from zsas_jax.training.config import DataConfig, OptimizerConfig, SamTaskConfig, TrainConfig
 
 SAM = SamConfig(

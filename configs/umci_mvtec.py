@@ -9,13 +9,13 @@ at hand.
 """
 
 from zsas_jax.config import PipelineConfig
+from zsas_jax.networks.umci.config import UmciConfig
 from zsas_jax.training.config import (
     AuxiliaryConfig,
     OptimizerConfig,
     TrainConfig,
     UmciTaskConfig,
 )
-from zsas_jax.umci.config import UmciConfig
 
 CONFIG = TrainConfig(
     task="umci",

@@ -10,8 +10,11 @@ import pathlib
 import pytest
 from jaxtyping import install_import_hook
 
-# Before anything of the package is imported: every annotated shape is checked by beartype.
-install_import_hook("zsas_jax", "beartype.beartype")
+# Before anything of the package is imported: every annotated shape is checked by beartype, for
+# which an integer is a number (`rate: float` takes 1), as it is for type checkers.
+install_import_hook(
+    "zsas_jax", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+)
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 

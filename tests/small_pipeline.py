@@ -10,12 +10,12 @@ from PIL import Image
 from random_weights import random_weights
 from small_sam import SMALL_SAM
 
-from zsas_jax.clip import ClipConfig
 from zsas_jax.config import Config, PipelineConfig
-from zsas_jax.model import Model
-from zsas_jax.pipeline import METHODS, segment
-from zsas_jax.rough import rough_segmentation
-from zsas_jax.umci import UmciConfig
+from zsas_jax.networks.base import Model
+from zsas_jax.networks.clip import ClipConfig
+from zsas_jax.networks.umci import UmciConfig
+from zsas_jax.parts.rough import rough_segmentation
+from zsas_jax.segment import METHODS, segment
 
 PIPELINE = PipelineConfig(
     clip_image_size=(32, 40),

@@ -1,6 +1,6 @@
 """The sizes of a SAM that runs in no time, for tests of what is built around it."""
 
-from zsas_jax.sam import SamConfig
+from zsas_jax.networks.sam import SamConfig
 
 SMALL_SAM = SamConfig(
     image_size=64,

@@ -8,10 +8,10 @@ import pytest
 
 from zsas_jax import ablations
 from zsas_jax.ablations import METRICS, Ablations, Arguments, Study, Variant
+from zsas_jax.checkpoints.checkpoint import read_config
 from zsas_jax.cli.common import load_config_file
 from zsas_jax.errors import ConfigError
 from zsas_jax.training.config import DataConfig, TrainConfig, UmciTaskConfig
-from zsas_jax.weights.checkpoint import read_config
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -82,5 +82,5 @@ def test_a_variant_is_trained_evaluated_and_not_computed_twice(tmp_path, monkeyp
     assert list(found) == ["own", "rough", "narrow"]
     assert found["rough"] > max(found["own"], found["narrow"])  # two steps teach nothing
     monkeypatch.setattr("zsas_jax.training.loop.train", None)
-    monkeypatch.setattr("zsas_jax.evaluation._Run.batches", None)
+    monkeypatch.setattr("zsas_jax.evaluation.run._Run.batches", None)
     assert ablations.run(_config(*rows, narrow, data=data), args) == text

@@ -14,7 +14,7 @@ from zsas_jax.cli import common, runs
 from zsas_jax.cli import evaluate as command
 from zsas_jax.config import PipelineConfig
 from zsas_jax.errors import ConfigError, DatasetError
-from zsas_jax.evaluation import EvaluationResult
+from zsas_jax.evaluation.run import EvaluationResult
 from zsas_jax.metrics import METRICS
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -24,8 +24,8 @@ STORED = PipelineConfig(method="clipsam", top_k=7, quantile=0.9, clip_image_size
 @pytest.fixture
 def stored(monkeypatch):
     """A checkpoint whose config is STORED."""
+    from zsas_jax.checkpoints import checkpoint
     from zsas_jax.config import Config
-    from zsas_jax.weights import checkpoint
 
     monkeypatch.setattr(checkpoint, "read_config", lambda name: Config(pipeline=STORED))
     return STORED
@@ -172,7 +172,7 @@ def computed(monkeypatch):
     """Nothing is read or computed; the tasks are collected, `result` is what each gives."""
     seen = types.SimpleNamespace(tasks=[], result=fake_result)
     monkeypatch.setattr(runs, "open_source", lambda args: f"source of {args.dataset}")
-    monkeypatch.setattr("zsas_jax.weights.checkpoint.load", lambda name: f"bundle {name}")
+    monkeypatch.setattr("zsas_jax.checkpoints.checkpoint.load", lambda name: f"bundle {name}")
     monkeypatch.setattr(runs, "_training_warnings", lambda args: [])
 
     def run(args, bundle, source):

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zsas_jax.fusion import cascade_fusion, clipsam_fusion, image_score, min_max
+from zsas_jax.parts.fusion import cascade_fusion, clipsam_fusion, image_score, min_max
 
 torch = pytest.importorskip("torch")
 

@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 from random_weights import random_weights
 from test_pipeline import CONFIG, PIPELINE
-from zsas_jax.model import Model
+from zsas_jax.networks.base import Model
 from zsas_jax.parallel import data_parallel, local_devices
 
 assert len(local_devices()) == 8

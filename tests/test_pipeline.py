@@ -24,10 +24,10 @@ from small_pipeline import (
     small_model,
 )
 
-from zsas_jax import sam as sam_api
 from zsas_jax.errors import ConfigError, ImageError
+from zsas_jax.networks import sam as sam_api
 from zsas_jax.ops.layers import Buffer, cast_parameters
-from zsas_jax.pipeline import _segment, embed_for_sam, frames_of, segment
+from zsas_jax.segment import _segment, embed_for_sam, frames_of, segment
 
 
 @pytest.fixture(scope="module")

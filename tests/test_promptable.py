@@ -9,7 +9,7 @@ from small_sam import SMALL_SAM
 
 from zsas_jax import promptable
 from zsas_jax.data.synthetic import Sample, SyntheticSource
-from zsas_jax.sam import Sam
+from zsas_jax.networks.sam import Sam
 
 
 def _sample() -> Sample:

@@ -10,11 +10,11 @@ from flax import nnx
 from PIL import Image
 from small_pipeline import CANVAS, CONFIG, method_config, photos, run, run_rough, small_model
 
-from zsas_jax import clip as clip_api
 from zsas_jax.errors import ConfigError
+from zsas_jax.networks import clip as clip_api
+from zsas_jax.networks.umci import anomaly_probability
 from zsas_jax.ops.resize import resize_bilinear
-from zsas_jax.pipeline import segment
-from zsas_jax.umci import anomaly_probability
+from zsas_jax.segment import segment
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 import zsas_jax
+from zsas_jax.checkpoints.checkpoint import checkpoint_path
 from zsas_jax.data.synthetic import SyntheticSource
 from zsas_jax.metrics import evaluate_maps
-from zsas_jax.weights.checkpoint import checkpoint_path
 
 
 @pytest.fixture(scope="module")

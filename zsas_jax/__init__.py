@@ -1,68 +1,63 @@
 """Zero-shot anomaly segmentation with CLIP and SAM: one XLA program per image batch.
 
     bundle = zsas_jax.load("tiny")
-    text = zsas_jax.encode_text(bundle, ["bottle"])
-    out = zsas_jax.segment(bundle.model, images, sizes, text, keys, config=bundle.config.pipeline)
     predictions = zsas_jax.predict(bundle, ["photo.jpg"], categories="bottle")
+
+One level down, the pure jitted function on a batch of raw pixels:
+
+    config = zsas_jax.settings(bundle.config, "cascade")
+    context = zsas_jax.prepare(bundle, ["bottle"], "cascade", config)
+    photos = zsas_jax.Photos(images, sizes, keys)
+    rows = zsas_jax.rows_of(context, labels)
+    maps = zsas_jax.segment(bundle.model, photos, rows, method="cascade", config=config)
 
 The networks alone: `zsas_jax.clip.encode_image`, `zsas_jax.clip.encode_text`,
 `zsas_jax.sam.encode_image`, `zsas_jax.sam.decode_masks`.
 """
 
-from collections.abc import Sequence
+from importlib import metadata
 
-from jaxtyping import Array, Float
+from zsas_jax.checkpoints import Bundle, Compute, Config, Verdict, load, save
+from zsas_jax.errors import CheckpointError, ConfigError, DatasetError, ImageError, ZsasError
+from zsas_jax.evaluation.run import evaluate
+from zsas_jax.methods import find_method, method_names, register, settings
+from zsas_jax.methods.base import Maps, Photos, Request, rows_of
+from zsas_jax.networks import Networks, clip, sam, umci
+from zsas_jax.parts.text import Prompts
+from zsas_jax.predict import Prediction, compile, predict, prepare
+from zsas_jax.segment import segment
 
-from zsas_jax import clip, sam, umci
-from zsas_jax.compilation import CompiledSegment, compile
-from zsas_jax.config import Config, PipelineConfig
-from zsas_jax.errors import CheckpointError, ZsasError
-from zsas_jax.model import Model
-from zsas_jax.pipeline import Segmentation, segment
-from zsas_jax.predict import Prediction, predict
-from zsas_jax.prompting import text as _prompts
-from zsas_jax.weights.checkpoint import Bundle, load, save
-
-__version__ = "0.1.0"
+__version__ = metadata.version("zsas_jax")
 
 __all__ = [
     "Bundle",
     "CheckpointError",
-    "CompiledSegment",
+    "Compute",
     "Config",
-    "Model",
-    "PipelineConfig",
+    "ConfigError",
+    "DatasetError",
+    "ImageError",
+    "Maps",
+    "Networks",
+    "Photos",
     "Prediction",
-    "Segmentation",
+    "Prompts",
+    "Request",
+    "Verdict",
     "ZsasError",
     "clip",
     "compile",
-    "encode_text",
+    "evaluate",
+    "find_method",
     "load",
+    "method_names",
     "predict",
+    "prepare",
+    "register",
+    "rows_of",
     "sam",
     "save",
     "segment",
+    "settings",
     "umci",
 ]
-
-
-def encode_text(
-    bundle: Bundle,
-    categories: Sequence[str],
-    normal_states: Sequence[str] | None = None,
-    abnormal_states: Sequence[str] | None = None,
-    templates: Sequence[str] | None = None,
-) -> Float[Array, "categories 2 d"]:
-    """Text embeddings [C, 2, D] of the normal and the abnormal state of each category.
-
-    float32, L2-normalised; the prompt ensemble of `zsas_jax.prompting.text` unless states
-    ("flawless {}") or templates ("a photo of a {}.") of your own are given.
-
-    Raises:
-        CheckpointError: the bundle has no CLIP, or no tokenizer.
-        ConfigError: no category, or faulty states or templates.
-    """
-    return _prompts.encode_text(
-        bundle.model.clip, bundle.tokenizer, categories, normal_states, abnormal_states, templates
-    )

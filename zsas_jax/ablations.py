@@ -1,10 +1,8 @@
 """The papers' ablations at the scale of a checkpoint: variants, trained and evaluated alike.
 
-    python -m zsas_jax.ablations --config configs/ablations_tiny.py [--studies NAME ...]
-
-A study is a table; its variants differ in pipeline settings or in their UMCI, which is then trained
-anew by the study's recipe. All are evaluated on the generator's held-out classes, with several
-seeds. What is done is kept, so that the same command goes on after an interruption.
+A study is a table; its variants differ in their method, its settings or their networks, which are
+then trained anew by the study's recipe. All are evaluated on the generator's held-out classes, with
+several seeds. What is done is kept, so that the same command goes on after an interruption.
 """
 
 import dataclasses
@@ -12,31 +10,40 @@ import hashlib
 import json
 import pathlib
 import re
-import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
 import numpy as np
-import tyro
 
-from zsas_jax.cli.common import (
-    exit_on_error,
-    load_config_file,
-    parse_arguments,
-    set_up_xla,
-)
-from zsas_jax.config import suggestion, to_dict
+from zsas_jax import methods
+from zsas_jax.checkpoints import checkpoint_path, load, read_config, save
+from zsas_jax.checkpoints.bundle import Config
+from zsas_jax.config import replace_fields, suggestion, to_dict
+from zsas_jax.data.synthetic import SyntheticSource
+from zsas_jax.data.synthetic.disturbed import DISTURBANCES, DisturbedSource
 from zsas_jax.errors import ConfigError
-from zsas_jax.report.tables import COLUMNS, UNDEFINED
+from zsas_jax.evaluation.files import save_csv, save_json
+from zsas_jax.evaluation.results import versions
+from zsas_jax.evaluation.run import evaluate
+from zsas_jax.files import atomic_path
+from zsas_jax.metrics import MetricOptions
+from zsas_jax.tasks import make_task
+from zsas_jax.training.config import TrainConfig
+from zsas_jax.training.loop import train
 
-if TYPE_CHECKING:
-    from zsas_jax.training.config import TrainConfig
-
-_SHOWN = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "pixel_pro", "image_auroc")
-METRICS = {**{name: COLUMNS[name] for name in _SHOWN}, "boundary_f1": "boundary F1-max"}
+METRICS = {
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "AP",
+    "pixel_f1_max": "F1-max",
+    "pixel_pro": "PRO",
+    "image_auroc": "image AUROC",
+    "boundary_f1": "boundary F1-max",
+}
 # Variants have maps of different scales: for each class the best of these counts, as for F1-max.
 # Evenly spaced in log-odds, 0.018 to 0.982.
 LEVELS = tuple(round(float(level), 4) for level in 1 / (1 + np.exp(-np.linspace(-4, 4, 25))))
+
+Scores = Mapping[str, float | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +51,13 @@ class Variant:
     """A row of a study's table."""
 
     name: str
-    pipeline: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """Fields of PipelineConfig that differ from the checkpoint's."""
-    umci: Mapping[str, Any] | None = None
-    """Fields of UmciConfig that differ from the checkpoint's; the UMCI is then trained anew, also
-    where none differs. None takes the checkpoint's own."""
+    method: str = ""
+    """What `--method` takes; empty: the checkpoint's own."""
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Dotted paths of the method's settings ("refiner.regions") -> values other than the
+    checkpoint's."""
+    networks: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """Networks that are trained anew -> fields of their config other than the checkpoint's."""
     photos: str = ""
     """How the pictures are changed, a name of `zsas_jax.data.synthetic.disturbed`; empty: not."""
 
@@ -66,107 +75,103 @@ class Study:
 class Ablations:
     """What a config file of ablations holds."""
 
-    training: "TrainConfig"
-    """How a variant's UMCI is trained; `init` and `pipeline` are the checkpoint's."""
+    training: Mapping[str, TrainConfig]
+    """Network -> how a variant's own is trained; its sizes and `init` are the checkpoint's."""
     studies: tuple[Study, ...]
     checkpoint: str = "tiny"
 
 
-@dataclasses.dataclass(frozen=True)
-class Arguments:
-    """What the command takes."""
-
-    config: pathlib.Path
-    """Python file whose CONFIG is an Ablations."""
-    studies: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
-    """Run only these."""
-    seeds: Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...")] = (0, 1, 2)
-    """Seeds of the evaluation's pictures."""
-    per_class: Annotated[int, tyro.conf.arg(metavar="N")] = 40
-    """Pictures of each held-out class."""
-    output_dir: pathlib.Path = pathlib.Path("results/ablations")
-    """Where trained variants, results and the tables go."""
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the studies and prints their tables; returns the exit code."""
-    argv = sys.argv[1:] if argv is None else argv
-    with exit_on_error() as outcome:
-        args = parse_arguments(
-            Arguments, argv, tyro.MISSING_NONPROP, "python -m zsas_jax.ablations", __doc__ or ""
-        )
-        config = load_config_file(args.config, Ablations)
-        set_up_xla()
-        print(run(config, args))
-    return outcome.code
-
-
-def run(config: Ablations, args: Arguments) -> str:
+def run(
+    config: Ablations,
+    *,
+    studies: Sequence[str] = (),
+    seeds: Sequence[int] = (0, 1, 2),
+    per_class: int = 40,
+    output_dir: pathlib.Path = pathlib.Path("results/ablations"),
+) -> str:
     """Trains and evaluates what is not there yet; writes and returns the tables as markdown.
+
+    Args:
+        config: checkpoint, studies, and how networks are trained.
+        studies: run only these; none named means all.
+        seeds: of the evaluation's pictures.
+        per_class: pictures of each held-out class.
+        output_dir: where trained variants, results and tables go.
 
     Raises:
         ConfigError: an unknown study or setting, no seeds, an output directory of other settings.
     """
-    from zsas_jax.files import atomic_path
-    from zsas_jax.report.files import save_csv, save_json
-    from zsas_jax.report.results import versions
-
-    chosen = _chosen(config.studies, args.studies)
-    if not args.seeds:
-        raise ConfigError("--seeds is empty: expected at least one number")
+    chosen = _chosen(config.studies, studies)
+    if not seeds:
+        raise ConfigError("seeds is empty: expected at least one number")
     for variant in (variant for study in chosen for variant in study.variants):
-        _settings(config, variant)  # Mistakes show before anything is trained.
+        check_variant(config, variant)  # Mistakes show before anything is trained.
     tables, rows = [], []
     for study in chosen:
-        found = {
-            variant.name: evaluate_variant(config, variant, args) for variant in study.variants
+        scores = {
+            variant.name: evaluate_variant(config, variant, seeds, per_class, output_dir)
+            for variant in study.variants
         }
-        tables.append(f"## {study.title}\n\n{table(found)}")
-        for name, seeds in found.items():
-            for seed, values in zip(args.seeds, seeds, strict=True):
+        tables.append(f"## {study.title}\n\n{table(scores)}")
+        for name, by_seed in scores.items():
+            for seed, values in zip(seeds, by_seed, strict=True):
                 rows.append([study.name, name, seed, *(values[metric] for metric in METRICS)])
-    note = f"Evaluation seed {args.seeds[0]}, {args.per_class} pictures a class."
-    if len(args.seeds) > 1:
-        note = (
-            f"Mean over {len(args.seeds)} evaluation seeds, {args.per_class} pictures a class; "
-            "in brackets the standard deviation over the seeds."
-        )
-    text = "\n\n".join([note, *tables])
-    save_csv(args.output_dir / "ablations.csv", ["study", "variant", "seed", *METRICS], rows)
+    text = "\n\n".join([_note(seeds, per_class), *tables])
+    save_csv(output_dir / "ablations.csv", ["study", "variant", "seed", *METRICS], rows)
     settings = {
-        "seeds": list(args.seeds),
-        "per_class": args.per_class,
+        "seeds": list(seeds),
+        "per_class": per_class,
         "config": to_dict(config),
         "versions": versions(),
     }
-    save_json(args.output_dir / "ablations.json", settings)
-    with atomic_path(args.output_dir / "ablations.md") as part:
+    save_json(output_dir / "ablations.json", settings)
+    with atomic_path(output_dir / "ablations.md") as part:
         part.write_text(text + "\n", "utf-8")
     return text
 
 
-def evaluate_variant(
-    config: Ablations, variant: Variant, args: Arguments
-) -> list[dict[str, float | None]]:
-    """Its metrics, mean over classes, for each seed."""
-    from zsas_jax.data.synthetic import SyntheticSource
-    from zsas_jax.data.synthetic.disturbed import DisturbedSource
-    from zsas_jax.evaluation import evaluate
-    from zsas_jax.metrics import MetricOptions
-    from zsas_jax.weights.checkpoint import checkpoint_path, load, read_config, sha256
+def check_variant(config: Ablations, variant: Variant) -> None:
+    """Looks at all names and values of a variant.
 
+    Raises:
+        ConfigError: an unknown name, or a value out of range.
+    """
+    where = f"variant {variant.name!r}"
+    if variant.photos and variant.photos not in DISTURBANCES:
+        known = suggestion(variant.photos, DISTURBANCES)
+        raise ConfigError(f"photos of {where} is {variant.photos!r}{known}")
+    stored = read_config(config.checkpoint)
+    for name in variant.networks:
+        for known, whose in ((stored.networks, "the checkpoint"), (config.training, "training")):
+            if name not in known:
+                lacks = f"{where} trains the network {name!r}, which {whose} lacks"
+                raise ConfigError(lacks + suggestion(name, known))
+    try:
+        _network_configs(stored, variant)
+        _method_config(stored, variant)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def evaluate_variant(
+    config: Ablations,
+    variant: Variant,
+    seeds: Sequence[int],
+    per_class: int,
+    output_dir: pathlib.Path,
+) -> list[Scores]:
+    """Its metrics, mean over classes, for each seed."""
     checkpoint = checkpoint_path(config.checkpoint)
-    if variant.umci is not None:
-        checkpoint = trained(config, variant, args.output_dir)
-    # A variant's own training says nothing of the pipeline's settings.
-    stored = read_config(config.checkpoint).pipeline
-    pipeline = dataclasses.replace(stored, **variant.pipeline)
-    manifest = sha256(checkpoint / "manifest.json")
+    if variant.networks:
+        checkpoint = trained(config, variant, output_dir)
+    # A variant's own training says nothing of the method's settings.
+    method, settings = _method_config(read_config(config.checkpoint), variant)
+    manifest = hashlib.sha256((checkpoint / "manifest.json").read_bytes()).hexdigest()
     # Of each checkpoint and number of pictures the results have a folder of their own.
-    place = args.output_dir / "evaluated" / f"{manifest[:12]}-{args.per_class}" / _slug(variant)
-    bundle, found = None, []
-    for seed in args.seeds:
-        source = SyntheticSource(split="eval", seed=seed, per_class=args.per_class)
+    place = output_dir / "evaluated" / f"{manifest[:12]}-{per_class}" / _slug(variant)
+    bundle, scores = None, []
+    for seed in seeds:
+        source: Any = SyntheticSource(split="eval", seed=seed, per_class=per_class)
         if variant.photos:
             source = DisturbedSource(source, variant.photos)
         bundle = bundle or load(checkpoint)
@@ -174,120 +179,102 @@ def evaluate_variant(
             bundle,
             source,
             dataset="synthetic",
-            config=pipeline,
+            method=method,
+            config=settings,
             output_dir=place / f"seed{seed}",
             seed=seed,
             metric_options=MetricOptions(boundary_thresholds=LEVELS),
             overlays_per_category=0,
             strips_per_category=0,
-            fingerprint=f"{manifest} {args.per_class}{variant.photos}",
+            fingerprint=f"{manifest} {per_class}{variant.photos}",
             details={
                 "checkpoint": str(checkpoint),
-                "per_class": args.per_class,
+                "per_class": per_class,
                 "photos": variant.photos,
             },
         )
-        found.append({name: result.metrics["mean"][name] for name in METRICS})
-    return found
+        scores.append({name: result.metrics["mean"][name] for name in METRICS})
+    return scores
 
 
 def trained(config: Ablations, variant: Variant, output_dir: pathlib.Path) -> pathlib.Path:
-    """The checkpoint of a variant's own UMCI on the frozen CLIP, trained unless it is there.
+    """The checkpoint of a variant's own networks on the frozen others, trained unless it is there.
 
     Each recipe and each checkpoint has a folder of its own: nothing stale is taken over.
     """
-    from zsas_jax.training.loop import train
-    from zsas_jax.training.tasks import make_task
-    from zsas_jax.weights.checkpoint import checkpoint_path, load, read_config, save
-
     manifest = (checkpoint_path(config.checkpoint) / "manifest.json").read_bytes()
-    settings = json.dumps(to_dict(config.training), sort_keys=True, default=str)
-    name = hashlib.sha256(manifest + settings.encode()).hexdigest()[:12]
-    root = output_dir / "trained" / name
-    base = root / "frozen"
-    if not base.is_dir():
-        save(base, load(config.checkpoint, networks=("clip", "sam")))
-    directory = root / _flat({"umci": "own", **(variant.umci or {})})
-    if (directory / "model").is_dir():
-        return directory / "model"
-    recipe = dataclasses.replace(
-        config.training,
-        task="umci",
-        init=(str(base),),
-        umci=_settings(config, variant),
-        pipeline=read_config(config.checkpoint).pipeline,
-    )
-    resume = (directory / "config.json").is_file()
-    saved = train(recipe, make_task(recipe), directory, resume=resume)
-    if saved is None:
-        raise ConfigError(f"training of {variant.name!r} was stopped: the same command goes on")
-    return saved
+    recipes = {name: config.training[name] for name in variant.networks}
+    settings = json.dumps({name: to_dict(r) for name, r in recipes.items()}, sort_keys=True)
+    root = output_dir / "trained" / hashlib.sha256(manifest + settings.encode()).hexdigest()[:12]
+    stored = read_config(config.checkpoint)
+    start = root / _flat(dict.fromkeys(variant.networks, "none"))
+    if not start.is_dir():
+        frozen = tuple(name for name in stored.networks if name not in variant.networks)
+        save(start, load(config.checkpoint, networks=frozen))
+    for name, sizes in _network_configs(stored, variant).items():
+        directory = root / _flat({"network": name, **variant.networks[name]})
+        recipe = dataclasses.replace(recipes[name], init=(str(start),), network=sizes)
+        if not (directory / "model").is_dir():
+            resume = (directory / "config.json").is_file()
+            if train(recipe, make_task(recipe), directory, resume=resume) is None:
+                raise ConfigError(
+                    f"training of {variant.name!r} was stopped: the same command goes on"
+                )
+        start = directory / "model"
+    return start
 
 
-def table(found: Mapping[str, Sequence[Mapping[str, float | None]]]) -> str:
-    """Markdown, percent."""
-    from zsas_jax.report.content import Table
-    from zsas_jax.report.write import markdown_table
-
-    rows = []
-    for name, seeds in found.items():
+def table(scores: Mapping[str, Sequence[Scores]]) -> str:
+    """Markdown: mean and spread over seeds, percent."""
+    lines = [["variant", *METRICS.values()], ["---", *["---:"] * len(METRICS)]]
+    for name, seeds in scores.items():
         cells = [name]
         for metric in METRICS:
             values = [100 * value for seed in seeds if (value := seed[metric]) is not None]
             spread = f" ({np.std(values):.1f})" if len(values) > 1 else ""
-            cells.append(f"{np.mean(values):.1f}{spread}" if values else UNDEFINED)
-        rows.append(cells)
-    return markdown_table(Table("", ["variant", *METRICS.values()], rows))
+            cells.append(f"{np.mean(values):.1f}{spread}" if values else "-")
+        lines.append(cells)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _settings(config: Ablations, variant: Variant) -> Any:
-    """The sizes of a variant's UMCI, after a look at the names of all its settings."""
-    from zsas_jax.config import PipelineConfig
-    from zsas_jax.data.synthetic.disturbed import DISTURBANCES
-    from zsas_jax.weights.checkpoint import read_config
+def _note(seeds: Sequence[int], per_class: int) -> str:
+    if len(seeds) == 1:
+        return f"Evaluation seed {seeds[0]}, {per_class} pictures a class."
+    return (
+        f"Mean over {len(seeds)} evaluation seeds, {per_class} pictures a class; in brackets the "
+        "standard deviation over the seeds."
+    )
 
-    if variant.photos and variant.photos not in DISTURBANCES:
-        where = f"photos of variant {variant.name!r} is {variant.photos!r}"
-        raise ConfigError(where + suggestion(variant.photos, list(DISTURBANCES)))
-    stored = read_config(config.checkpoint)
-    if stored.umci is None:
-        raise ConfigError(f"checkpoint {config.checkpoint!r} has no UMCI: expected one with all")
-    for what, changes, kind in (
-        ("pipeline", variant.pipeline, PipelineConfig),
-        ("umci", variant.umci or {}, type(stored.umci)),
-    ):
-        known = [field.name for field in dataclasses.fields(kind)]
-        for name in changes:
-            if name not in known:
-                where = f"{what} of variant {variant.name!r} has {name!r}"
-                raise ConfigError(where + suggestion(name, known))
-    dataclasses.replace(stored.pipeline, **variant.pipeline)
-    return dataclasses.replace(stored.umci, **(variant.umci or {}))
+
+def _network_configs(stored: Config, variant: Variant) -> dict[str, Any]:
+    """The configs of the networks that a variant trains anew."""
+    return {
+        name: replace_fields(stored.networks[name], changes, name)
+        for name, changes in variant.networks.items()
+    }
+
+
+def _method_config(stored: Config, variant: Variant) -> tuple[str, Any]:
+    """A variant's method and its settings."""
+    method = variant.method or methods.default_method(stored)
+    return method, replace_fields(methods.settings(stored, method), variant.settings, "settings")
 
 
 def _chosen(studies: Sequence[Study], names: Sequence[str]) -> list[Study]:
-    known = {study.name: study for study in studies}
+    known = [study.name for study in studies]
     for name in names:
         if name not in known:
-            raise ConfigError(f"--studies has {name!r}{suggestion(name, list(known))}")
+            raise ConfigError(f"studies has {name!r}{suggestion(name, known)}")
     return [study for study in studies if not names or study.name in names]
 
 
 def _slug(variant: Variant) -> str:
     """A folder's name: equal variants of several studies are computed once."""
-    own = [] if variant.umci is None else [_flat({"umci": "own", **variant.umci})]
-    photos = {"photos": variant.photos} if variant.photos else {}
-    changes = {**variant.pipeline, **photos}
-    return "-".join([*own, *([_flat(changes)] if changes else [])]) or "as_is"
+    facts = {"method": variant.method, "photos": variant.photos, **variant.settings}
+    own = [_flat({"network": name, **changes}) for name, changes in variant.networks.items()]
+    return "-".join([*own, _flat({name: value for name, value in facts.items() if value != ""})])
 
 
 def _flat(settings: Mapping[str, Any]) -> str:
     text = "-".join(f"{name}={value}" for name, value in sorted(settings.items()))
-    return re.sub(r"[^\w.=-]+", "_", text)
-
-
-if __name__ == "__main__":
-    # The classes that config files know are those of the imported module.
-    from zsas_jax import ablations
-
-    sys.exit(ablations.main())
+    return re.sub(r"[^\w.=-]+", "_", text) or "as_is"

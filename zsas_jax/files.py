@@ -1,10 +1,14 @@
 """Writing files so that each is either whole or absent, by one process at a time."""
 
 import contextlib
+import csv
+import hashlib
+import json
 import os
 import pathlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import filelock
 
@@ -22,6 +26,28 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def save_json(path: str | os.PathLike[str], data: Any) -> None:
+    """Writes `data` indented; NaN is refused, so that every reader understands the file."""
+    with atomic_path(path) as part:
+        part.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", "utf-8")
+
+
+def save_csv(
+    path: str | os.PathLike[str], header: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    """Writes a table with a header line."""
+    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def read_csv(path: str | os.PathLike[str]) -> list[list[str]]:
+    """The rows below the header."""
+    with pathlib.Path(path).open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))[1:]
 
 
 @contextlib.contextmanager
@@ -57,3 +83,15 @@ def not_writable(directory: pathlib.Path, error: OSError) -> ConfigError:
         f"output directory {directory} cannot be written ({error.strerror}): "
         "expected a directory of your own"
     )
+
+
+def cache_root() -> pathlib.Path:
+    """`$XDG_CACHE_HOME/zsas_jax`, by default `~/.cache/zsas_jax`."""
+    root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(root) / "zsas_jax"
+
+
+def sha256(file: pathlib.Path) -> str:
+    """Hash of a file, read in pieces."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -8,9 +8,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from zsas_jax import pipeline
-from zsas_jax.config import PipelineConfig
 from zsas_jax.errors import ConfigError
+from zsas_jax.methods.base import Maps, Photos
+from zsas_jax.networks import Networks
+from zsas_jax.segment import segment
 
 AXIS = "data"
 
@@ -28,33 +29,33 @@ def local_devices(count: int | None = None) -> list[jax.Device]:
     return devices[:count]
 
 
-def data_parallel(model: Any, devices: Sequence[jax.Device]) -> Callable[..., Any]:
-    """`segment` without its model argument, on these devices; the model is copied to each.
+def data_parallel(networks: Networks, devices: Sequence[jax.Device]) -> Callable[..., Maps]:
+    """`segment` without its first argument, on these devices; the networks are copied to each.
 
     The batch's length must be a multiple of the number of devices. Results are those of one
     device: a photo's result does not depend on the batch that it is in.
     """
     if len(devices) == 1:
-        return lambda *arrays, config: pipeline.segment(model, *arrays, config=config)
+        return partial(segment, networks)
     mesh = Mesh(np.array(devices), (AXIS,))
     everywhere, shared_out = PartitionSpec(), PartitionSpec(AXIS)
-    copies = jax.device_put(model, NamedSharding(mesh, everywhere))
+    copies = jax.device_put(networks, NamedSharding(mesh, everywhere))
     sharding = NamedSharding(mesh, shared_out)
-    programs: dict[PipelineConfig, Callable[..., Any]] = {}
+    programs: dict[tuple[Any, ...], Callable[..., Maps]] = {}
 
-    def run(*arrays: Any, config: PipelineConfig) -> Any:
-        if config not in programs:
+    def run(photos: Photos, context: Any, **static: Any) -> Maps:
+        key = tuple(sorted(static.items()))
+        if key not in programs:
             # No replicated output, and the loops inside carry none: nothing for JAX to check.
-            programs[config] = jax.jit(
+            programs[key] = jax.jit(
                 jax.shard_map(
-                    partial(pipeline.segment, config=config),
+                    partial(segment, **static),
                     mesh=mesh,
-                    in_specs=(everywhere, *[shared_out] * len(arrays)),
+                    in_specs=(everywhere, shared_out, shared_out),
                     out_specs=shared_out,
                     check_vma=False,
                 )
             )
-        placed = [jax.device_put(array, sharding) for array in arrays]
-        return programs[config](copies, *placed)
+        return programs[key](copies, *jax.device_put((photos, context), sharding))
 
     return run

@@ -20,15 +20,15 @@ import tyro
 from jaxtyping import Array, Bool, Float, UInt8
 from scipy import ndimage
 
-from zsas_jax import sam as sam_network
+from zsas_jax.checkpoints.checkpoint import load
 from zsas_jax.cli.common import exit_on_error, parse_arguments, set_up_xla
 from zsas_jax.data.synthetic import Sample, SyntheticSource
 from zsas_jax.data.synthetic.targets import find_targets
 from zsas_jax.errors import ConfigError
-from zsas_jax.pipeline import embed_for_sam
-from zsas_jax.prompting.regions import mask_boxes
-from zsas_jax.sam import Sam
-from zsas_jax.weights.checkpoint import load
+from zsas_jax.networks import sam as sam_network
+from zsas_jax.networks.sam import Sam
+from zsas_jax.parts.regions import mask_boxes
+from zsas_jax.segment import embed_for_sam
 
 SMALLEST = 24  # pixels of a target, in pictures of side 256
 TARGETS = 4  # of a picture, at random where it has more

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from miniature import TREES, mask, photo
 
-from zsas_jax.data.__main__ import main
+from zsas_jax.cli.data import main
 from zsas_jax.data.check import check
 from zsas_jax.data.description import Count
 from zsas_jax.data.prepared import prepare

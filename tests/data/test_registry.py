@@ -6,8 +6,8 @@ import re
 import pytest
 from miniature import mask, photo
 
+from zsas_jax.cli.data import main
 from zsas_jax.data import registry
-from zsas_jax.data.__main__ import main
 from zsas_jax.data.published import PUBLISHED
 from zsas_jax.data.registry import DATASETS, find_dataset, open_dataset, register
 from zsas_jax.errors import DatasetError

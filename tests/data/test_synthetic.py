@@ -1,29 +1,16 @@
 """The procedural generator: determinism, exact masks, splits that never meet, clear errors."""
 
-import importlib
-
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from zsas_jax.data import synthetic
-from zsas_jax.data.synthetic import (
-    baseline,
-    camera,
-    classes,
-    defects,
-    held_out_defects,
-    made_up,
-    noise,
-    objects,
-    source,
-    splits,
-)
+from zsas_jax.data.phrases import words
+from zsas_jax.data.synthetic import baseline, camera, classes, noise, splits
 from zsas_jax.data.synthetic.camera import mostly_covered
 from zsas_jax.data.synthetic.render import render
-from zsas_jax.data.synthetic.scene import Scene, Studio
 from zsas_jax.errors import ConfigError, DatasetError
 
-render_module = importlib.import_module("zsas_jax.data.synthetic.render")
 ALL = [(split, name) for split, specs in classes.CLASSES.items() for name in specs]
 
 # Mean levels of the four quarters of a picture, R, G and B.
@@ -59,34 +46,20 @@ def difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.abs(a.astype(int) - b.astype(int)).max(-1)
 
 
-@pytest.mark.parametrize(("split", "name"), ALL)
-def test_every_class_draws_a_good_and_a_bad_picture(split, name):
-    kinds = classes.CLASSES[split][name].defects
-    good = render(name, 3, split=split)
-    assert good.defect == "good"
-    assert not good.mask.any()
-    assert good.image.dtype == np.uint8
-    assert good.image.shape == (256, 256, 3)
-    assert 8 < good.image.mean() < 247
-    bad = render(name, 3, defect=kinds[3 % len(kinds)], split=split)
-    assert bad.mask.dtype == bool
-    assert bad.mask.any()
-    assert bad.segments.dtype == np.int32
-    # The defect is the last and topmost segment, and exactly the mask.
-    assert np.array_equal(bad.segments == bad.segments.max(), bad.mask)
-    outside = ~bad.mask
-    assert np.array_equal(bad.segments[outside], good.segments[outside])
+def every_class_and_defect():
+    """A defect of every class, chosen so that every defect has its turn."""
+    for split, specs in classes.CLASSES.items():
+        left = list(classes.DEFECTS[split])
+        for name, spec in specs.items():
+            kind = min(spec.defects, key=lambda kind: (kind not in left, kind))
+            left = [other for other in left if other != kind]
+            yield split, name, kind
+        assert not left, left
 
 
-@pytest.mark.parametrize(
-    ("split", "defect"), [(s, d) for s, table in classes.DEFECTS.items() for d in table]
-)
-def test_every_defect_changes_what_its_mask_says(split, defect, monkeypatch):
+@pytest.mark.parametrize(("split", "name", "defect"), every_class_and_defect())
+def test_a_defect_changes_what_its_mask_says(split, name, defect, monkeypatch):
     """Without blur, noise and JPEG, the pictures with and without differ in the mask alone."""
-    from zsas_jax.data.synthetic import camera
-
-    names = [n for n, spec in classes.CLASSES[split].items() if defect in spec.defects]
-    assert names, f"no class of the {split} split has {defect}"
     plain = camera.Camera.photo
 
     def sharp(self, rgb):
@@ -94,37 +67,25 @@ def test_every_defect_changes_what_its_mask_says(split, defect, monkeypatch):
         return plain(self, rgb)
 
     monkeypatch.setattr(camera.Camera, "photo", sharp)
-    for k in range(3):
-        name = names[k % len(names)]
-        good = render(name, 40 + k, split=split)
-        bad = render(name, 40 + k, defect=defect, split=split)
-        assert bad.mask.sum() >= 12
-        assert bad.mask.mean() <= 0.5
-        change = difference(good.image, bad.image)
-        assert change[bad.mask].mean() > 4
-        assert change[bad.mask].mean() > 8 * change[~bad.mask].mean()
-        grown = noise_margin(bad.mask, 4)
-        # Soft borders and shadows under strands stay close to the mask.
-        assert (change[~grown] > 40).mean() < 0.002
-
-
-@pytest.mark.parametrize("name", ["gasket", "hazelnut", "candle"])
-def test_a_displaced_part_leaves_a_print_and_what_it_encloses_is_no_defect(name):
-    for seed in range(4):
-        studio = Studio(np.random.default_rng(seed), "eval", 256)
-        scene = classes.CLASSES["eval"][name].draw(studio)
-        moved, cover = held_out_defects.displaced_part(scene, np.random.default_rng(seed), 0.3, 0.3)
-        change = np.abs(moved - scene.rgb).max(-1)
-        assert (change[cover > 0.5] > 0.02).mean() > 0.75
-        part = max(scene.parts, key=lambda part: change[part.window][part.alpha > 0.9].mean())
-        unlike = np.abs(moved[part.window] - part.under).max(-1) > 0.03
-        assert unlike[part.alpha > 0.9].mean() > 0.85
-
-
-def noise_margin(mask: np.ndarray, pixels: int) -> np.ndarray:
-    from scipy import ndimage
-
-    return ndimage.binary_dilation(mask, iterations=pixels)
+    good, bad = (render(name, 3, defect=kind, split=split) for kind in ("good", defect))
+    assert good.defect == "good"
+    assert not good.mask.any()
+    assert good.image.dtype == np.uint8
+    assert good.image.shape == (256, 256, 3)
+    assert 8 < good.image.mean() < 247
+    assert bad.mask.dtype == bool
+    assert bad.segments.dtype == np.int32
+    assert bad.mask.sum() >= 12
+    assert bad.mask.mean() <= 0.5
+    # The defect is the last and topmost segment, and exactly the mask.
+    assert np.array_equal(bad.segments == bad.segments.max(), bad.mask)
+    assert np.array_equal(bad.segments[~bad.mask], good.segments[~bad.mask])
+    change = difference(good.image, bad.image)
+    assert change[bad.mask].mean() > 4
+    assert change[bad.mask].mean() > 8 * change[~bad.mask].mean()
+    # Soft borders and shadows under strands stay close to the mask.
+    far = ~ndimage.binary_dilation(bad.mask, iterations=4)
+    assert (change[far] > 40).mean() < 0.002
 
 
 def test_same_arguments_same_pixels_and_other_seeds_other_pixels():
@@ -144,45 +105,10 @@ def test_pixels_are_the_same_on_every_machine(split, name, defect, levels):
     np.testing.assert_allclose(coarse.ravel(), levels, atol=0.3)
 
 
-def test_holes_through_a_part_are_none_of_it():
-    for name, seed in (("metal_nut", 4), ("gear", 3), ("bracket", 2)):
-        scene = classes.CLASSES["train"][name].draw(
-            Studio(np.random.default_rng(seed), "train", 256)
-        )
-        hollow = (scene.solid < 0.3) & (scene.segments > 0)
-        assert hollow.mean() < 0.002, name
-
-
-def test_a_displaced_part_of_a_screw_leaves_none_behind():
-    studio = Studio(np.random.default_rng(0), "eval", 256)
-    scene = classes.CLASSES["eval"]["screw"].draw(studio)
-    for part in scene.parts:
-        assert np.abs(part.over - part.under)[part.alpha > 0.9].mean() > 0.02
-
-
-def test_the_best_attempt_is_taken_where_none_shows(monkeypatch):
-    """One in the middle changes the picture most, and none enough."""
-    changes = iter([0.02, 0.04, 0.055, 0.03, *[0.02] * 30])
-
-    def faint(scene, rng, size, severity):
-        cover = np.zeros_like(scene.solid)
-        cover[100:140, 100:140] = 1
-        return scene.rgb + cover[..., None] * np.float32(next(changes)), cover
-
-    monkeypatch.setitem(classes.DEFECTS["train"], "stain", faint)
-    monkeypatch.setattr(camera.Camera, "photo", lambda self, rgb: rgb)
-    change = render("paper", 3, defect="stain").image - render("paper", 3, defect="good").image
-    assert np.abs(change).max() == pytest.approx(0.055, abs=1e-4)
-
-
 @pytest.mark.parametrize(
     ("split", "name", "defect"),
     [
         ("train", "fabric", "stain"),
-        ("train", "metal_nut", "hole"),
-        ("train", "metal_nut", "chip"),
-        ("train", "brush", "stain"),
-        ("eval", "terrazzo", "blowholes"),
         ("eval", "screw", "corrosion"),
     ],
 )
@@ -202,7 +128,7 @@ def noise_blocks(image: np.ndarray) -> np.ndarray:
     return image.reshape(32, 8, 32, 8, 3).mean((1, 3))
 
 
-@pytest.mark.parametrize("size", [32, 97, 300])
+@pytest.mark.parametrize("size", [32, 97])
 def test_odd_sizes(size):
     sample = render("capsule", 2, defect="missing_part", size=size)
     assert sample.image.shape == (size, size, 3)
@@ -222,17 +148,6 @@ def test_splits_never_meet():
     drawers = [{spec.draw for spec in specs.values()} for specs in classes.CLASSES.values()]
     assert not drawers[0] & drawers[1]
     assert not set(classes.DEFECTS["train"].values()) & set(classes.DEFECTS["eval"].values())
-
-
-def test_training_defects_are_as_large_as_those_of_the_evaluation():
-    """With small ones alone, a network ignores what takes in much of a picture."""
-    areas = {}
-    for defect in ("uncoated", "burn", "ripple"):
-        names = [n for n, spec in classes.CLASSES["train"].items() if defect in spec.defects]
-        shares = [render(name, 7, defect=defect, size=64).mask.mean() for name in names[:16]]
-        areas[defect] = np.quantile(shares, 0.8)
-    assert areas["uncoated"] > 0.15
-    assert min(areas.values()) > 0.05, areas
 
 
 def test_parameter_bands_never_meet_and_draws_stay_inside():
@@ -274,99 +189,17 @@ def test_segments_hold_objects_and_parts():
     assert render("terrazzo", 4, split="eval").segments.max() > 50
 
 
-def test_zones_of_made_up_objects_stay_on_them_and_hold_their_own_material():
-    covered = []
-    for seed in range(30):
-        s = Studio(np.random.default_rng(seed), "train", 256)
-        scene = Scene(s, np.full(3, 0.5, np.float32), is_object=True)
-        zones = made_up._zones(s)
-        stamp = scene.stamp(0.5, 0.5, 0.3, reach=1.3)
-        distance = np.maximum(np.abs(stamp.u), np.abs(stamp.v)) - 0.9
-        zones(scene, stamp, distance.astype(np.float32))
-        changed = np.abs(scene.rgb[stamp.window] - 0.5).max(-1) > 0.02
-        assert not changed[distance > 0.02].any()
-        covered.append((scene.segments > 0).mean() / (distance <= 0).mean())
-    covered = np.array(covered)
-    assert 0.3 < (covered == 0).mean() < 0.7  # Half of the objects are of one material.
-    assert np.quantile(covered, 0.9) > 0.1
-
-
-def test_what_went_missing_leaves_its_seat_unless_many_like_it_are_left():
-    """Else nobody, and no network, can tell a part without it from a plain one."""
-
-    def marked(count: int) -> np.ndarray:
-        s = Studio(np.random.default_rng(0), "train", 128)
-        scene = Scene(s, np.full(3, 0.5, np.float32), is_object=True)
-        body = scene.stamp(0.5, 0.5, 0.45)
-        scene.paste(body, np.ones_like(body.u), np.full(3, 0.5, np.float32))
-        for k in range(count):
-            mark = scene.stamp(0.2 + 0.6 * k / max(count - 1, 1), 0.5, 0.06)
-            scene.paste(mark, (np.hypot(mark.u, mark.v) < 1) * 1.0, np.ones(3), part=True)
-        traces = []
-        for seed in range(20):
-            rgb, cover = defects.missing_part(scene, np.random.default_rng(seed), 0.1, 0.5)
-            assert 0.5 < cover.sum() / (np.pi * (0.06 * 128) ** 2) < 1.5
-            traces.append(np.abs(rgb[cover > 0.5] - 0.5).max())
-        return np.array(traces)
-
-    assert (marked(1) > 0.05).all()
-    bare = marked(5) < 1e-6
-    assert bare.any()
-    assert not bare.all()
-
-
-def test_below_a_capsules_cap_lies_the_table(monkeypatch):
-    monkeypatch.setattr(objects, "finish", lambda s, scene: scene)  # No shadow on the table.
-    scene = objects.capsule(Studio(np.random.default_rng(1), "train", 256))
-    part = scene.parts[0]
-    same = np.abs(part.under - scene.backdrop[part.window]).max(-1) < 1e-6
-    covered = part.alpha > 0.99
-    assert (same & covered).sum() > 0.5 * covered.sum()
-
-
-def test_limbs_of_made_up_objects_sit_on_all_four_sides():
-    sides, rows = set(), 0
-    for seed in range(40):
-        limbs = made_up._limbs(Studio(np.random.default_rng(seed), "train", 32))
-        sides |= {round(np.arctan2(limb.across, limb.along) / (np.pi / 2)) % 4 for limb in limbs}
-        rows += len(limbs) > 4
-        assert all(limb.extent < 3 for limb in limbs)
-    assert sides == {0, 1, 2, 3}
-    assert rows > 5
-
-
-def test_ribs_of_made_up_objects_are_no_steeper_than_drawn():
-    ribbed = 0
-    for seed in range(30):
-        s = Studio(np.random.default_rng(seed), "train", 256)
-        st = Scene(s, np.zeros(3)).stamp(0.5, 0.5, 0.4)
-        height = np.zeros_like(st.u) + made_up._relief(s)(st)
-        assert np.abs(height).max() <= 1 / (2 * np.pi * 3)
-        ribbed += bool(height.any())
-    assert 8 <= ribbed <= 25
-
-
-def test_enough_made_up_parts_have_something_that_can_go_missing():
-    """Else a long training pool would stop at a defect that no seed can draw."""
-    seeds = range(60)
-    able = sum(
-        bool(made_up.part(Studio(np.random.default_rng(k), "train", 64)).parts) for k in seeds
-    )
-    assert (1 - able / len(seeds)) ** source._ATTEMPTS < 1e-5
-
-
 def test_captions_name_training_things_alone_and_state_the_state():
-    held_out = [n.replace("_", " ") for n in (*synthetic.EVAL_CLASSES, *synthetic.EVAL_DEFECTS)]
-    source = synthetic.TrainingSource(seed=1, length=60, size=32)
-    for item in (source[k] for k in range(60)):
-        assert item["class_name"].replace("_", " ") in item["caption"]
-        assert not any(word in item["caption"] for word in held_out)
-    text = list(synthetic.all_captions_vocabulary())
-    assert len(text) > 1000
-    joined = " ".join(text)
-    for word in ("leather", "scratch", "flawless", "damaged", "without defect", "wrinkled"):
-        assert word in joined
-    assert "{" not in joined
+    held_out = [words(name) for name in (*synthetic.EVAL_CLASSES, *synthetic.EVAL_DEFECTS)]
+    rng = np.random.default_rng(0)
+    for name, spec in classes.CLASSES["train"].items():
+        good = [synthetic.caption(rng, name, None) for _ in range(10)]
+        bad = [synthetic.caption(rng, name, defect) for defect in spec.defects]
+        assert not set(good) & set(bad)
+        for text in good + bad:
+            assert words(name) in text
+            assert "{" not in text
+            assert not any(word in text for word in held_out)
 
 
 def test_training_source_is_random_access_and_balanced():
@@ -384,11 +217,11 @@ def test_training_source_is_random_access_and_balanced():
     }
     again = synthetic.TrainingSource(seed=3, length=400, size=32)[17]
     assert np.array_equal(item["image"], again["image"])
-    items = [source[k] for k in range(80)]
+    items = [source[k] for k in range(24)]
     labels = [i["label"] for i in items]
-    assert 24 <= sum(labels) <= 56
+    assert 5 <= sum(labels) <= 19
     assert all(bool(i["label"]) == bool(i["mask"].any()) for i in items)
-    assert len({i["class_name"] for i in items}) > 15
+    assert len({i["class_name"] for i in items}) > 8
     other = synthetic.TrainingSource(seed=4, length=400, size=32)[17]
     assert not np.array_equal(item["image"], other["image"])
     with pytest.raises(IndexError):
@@ -416,13 +249,12 @@ def test_evaluation_source_gives_records():
     assert np.array_equal(same["image"], records[4]["image"])
     other = synthetic.SyntheticSource(seed=3, per_class=6, size=64, classes=("terrazzo",))[4]
     assert not np.array_equal(other["image"], records[4]["image"])
-    assert not [
-        r for r in synthetic.SyntheticSource(anomaly_fraction=0, per_class=2, size=32) if r["label"]
-    ][:1]
+    good = synthetic.SyntheticSource(anomaly_fraction=0, per_class=2)
+    assert {good.describe(index)[1] for index in range(len(good))} == {"good"}
 
 
 @pytest.mark.parametrize(
-    ("call", "kind", "words"),
+    ("call", "kind", "found"),
     [
         (lambda: render("nothing", 0), DatasetError, "nothing"),
         (lambda: render("terrazzo", 0), DatasetError, "terrazzo"),
@@ -439,12 +271,12 @@ def test_evaluation_source_gives_records():
         (lambda: synthetic.TrainingSource(size=8), ConfigError, "32"),
     ],
 )
-def test_bad_parameters_give_one_sentence(call, kind, words):
+def test_bad_parameters_give_one_sentence(call, kind, found):
     with pytest.raises(kind) as caught:
         call()
     message = str(caught.value)
-    assert words in message
-    assert "expected" in message
+    assert found in message
+    assert ": expected" in message
     assert "\n" not in message
 
 
@@ -463,6 +295,7 @@ def test_average_precision_and_auroc_of_the_baseline_by_hand():
     assert ap == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
 
 
+@pytest.mark.full
 def test_local_contrast_does_not_find_the_defects():
     """The baseline that learns nothing stays below AUROC 0.80 and AP 0.20."""
     source = synthetic.SyntheticSource(seed=0, per_class=5, anomaly_fraction=1.0)

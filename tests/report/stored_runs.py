@@ -1,14 +1,10 @@
 """Finished runs on disk, as evaluate.py leaves them, without computing anything."""
 
-import json
-
 import numpy as np
 from PIL import Image
 
-from zsas_jax.config import PipelineConfig, to_dict
+from zsas_jax.evaluation.results import save_results
 from zsas_jax.metrics import METRICS
-from zsas_jax.report.files import save_csv
-from zsas_jax.report.results import SCORES_HEADER
 
 NAMES = ("crack/ä 1.jpg", "crack/<b>2.jpg", "good/3.jpg")
 
@@ -22,7 +18,8 @@ def store_run(directory, method="umci", dataset="mtd", shift=0.0, labelled=True)
         "method": method,
         "checkpoint": "tiny",
         "resolution": 518,
-        "pipeline": to_dict(PipelineConfig(method=method)),
+        "settings": {"head": {"threshold": 0.5}},
+        "verdict": {"mask_threshold": 0.5, "image_threshold": 0.5},
     }
     metrics = {
         "categories": {"magnetic tile": values},
@@ -53,22 +50,24 @@ def store_run(directory, method="umci", dataset="mtd", shift=0.0, labelled=True)
                 "score": 0.45 + shift + index / 100,
                 "verdict": "anomalous" if 0.45 + shift + index / 100 >= 0.5 else "good",
                 "area": 0.1,
+                "highest": 0.9,
                 "ap": 0.25 + shift if label else None,
             }
         )
         panels = []
-        for number, caption in enumerate(["photo", "truth", "rough map", "prompts", "result"]):
+        for number, caption in enumerate(["photo", "truth", "first map", "prompts", "result"]):
             file = directory / "strips" / f"{index}" / f"{number}.jpg"
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (120, 80 + 200 * (index == 1)), (40 * number, 90, 120)).save(file)
             panels.append(
                 {
                     "caption": caption,
+                    "kind": "prompts" if caption == "prompts" else "photo",
                     "file": file.relative_to(directory).as_posix(),
                     "size": [120, 80 + 200 * (index == 1)],
                 }
             )
-        strips.append({"kind": "best", **photos[-1], "highest": 0.9, "panels": panels})
+        strips.append({"kind": "best", **photos[-1], "panels": panels})
     curve = [[0.0, 0.2, 1.0], [0.0, 0.7, 1.0]]
     curves = {}
     if labelled:
@@ -85,10 +84,8 @@ def store_run(directory, method="umci", dataset="mtd", shift=0.0, labelled=True)
         "photos": photos,
         "strips": strips,
     }
-    (directory / "metrics.json").write_text(json.dumps(metrics))
-    (directory / "report.json").write_text(json.dumps(details))
     rows = [(p["name"], p["category"], "", p["score"], p["verdict"], p["area"]) for p in photos]
-    save_csv(directory / "scores.csv", SCORES_HEADER, rows)
+    save_results(directory, metrics, rows, [], details)
     maps = np.full((3, 48, 48), 0.25, np.float16)
     maps[1, :24] += np.float16(shift)
     np.save(directory / "small_maps.npy", maps)

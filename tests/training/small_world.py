@@ -7,13 +7,13 @@ import PIL.Image
 from flax import nnx
 from random_weights import random_weights
 
-from zsas_jax.clip.config import ClipConfig
-from zsas_jax.clip.tokenizer import train_tokenizer
+from zsas_jax.checkpoints.checkpoint import Bundle, save
 from zsas_jax.config import Config, PipelineConfig
-from zsas_jax.model import Model
+from zsas_jax.networks.base import Model
+from zsas_jax.networks.clip.config import ClipConfig
+from zsas_jax.networks.clip.tokenizer import train_tokenizer
+from zsas_jax.networks.umci.config import UmciConfig
 from zsas_jax.training.config import AuxiliaryConfig, TrainConfig, UmciTaskConfig
-from zsas_jax.umci.config import UmciConfig
-from zsas_jax.weights.checkpoint import Bundle, save
 
 CLIP = ClipConfig(
     image_size=32,

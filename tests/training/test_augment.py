@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from zsas_jax.errors import ConfigError
-from zsas_jax.training import captions
+from zsas_jax.tasks import captions
 from zsas_jax.training.augment import augment, is_good_surface
 from zsas_jax.training.config import DataConfig
 

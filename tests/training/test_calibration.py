@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from zsas_jax.checkpoints.checkpoint import Bundle
 from zsas_jax.config import Config, PipelineConfig
 from zsas_jax.predict import Prediction
-from zsas_jax.training import calibration
-from zsas_jax.weights.checkpoint import Bundle
+from zsas_jax.tasks import calibration
 
 MASK = np.zeros((8, 8), bool)
 MASK[2:4, 2:5] = True

@@ -10,9 +10,9 @@ from flax import nnx
 from random_weights import random_weights
 from small_world import CLIP, mvtec_tree
 
-from zsas_jax.clip import Clip
 from zsas_jax.data.registry import open_dataset
 from zsas_jax.errors import ConfigError
+from zsas_jax.networks.clip import Clip
 from zsas_jax.training import features
 from zsas_jax.training.photos import read_photo, stretch
 

@@ -10,12 +10,12 @@ from flax import nnx
 from random_weights import random_weights
 from small_world import mvtec_tree, visa_tree
 
-from zsas_jax.clip import ClipConfig
-from zsas_jax.clip.tokenizer import train_tokenizer
+from zsas_jax.checkpoints.checkpoint import Bundle, load, save
+from zsas_jax.checkpoints.provenance import trained_on
 from zsas_jax.config import Config
-from zsas_jax.model import Model
-from zsas_jax.training.provenance import trained_on
-from zsas_jax.weights.checkpoint import Bundle, load, save
+from zsas_jax.networks.base import Model
+from zsas_jax.networks.clip import ClipConfig
+from zsas_jax.networks.clip.tokenizer import train_tokenizer
 
 pytestmark = pytest.mark.full
 

@@ -11,19 +11,19 @@ from random_weights import random_weights
 from scipy import ndimage
 from small_world import CLIP
 
-from zsas_jax import clip as clip_network
-from zsas_jax.clip import Clip
 from zsas_jax.errors import ConfigError
-from zsas_jax.sam import Sam
-from zsas_jax.sam.config import SamConfig
-from zsas_jax.training.initialization import (
+from zsas_jax.networks import clip as clip_network
+from zsas_jax.networks.clip import Clip
+from zsas_jax.networks.sam import Sam
+from zsas_jax.networks.sam.config import SamConfig
+from zsas_jax.tasks.initialization import (
     align_positions,
     mimetic_attention,
     sinusoidal_positions,
     transfer_image_tower,
     whitening_kernel,
 )
-from zsas_jax.training.starting import clip_statistics, normalize
+from zsas_jax.tasks.starting import clip_statistics, normalize
 
 SAM = SamConfig(
     image_size=64,

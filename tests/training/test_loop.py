@@ -15,15 +15,15 @@ import pytest
 from flax import nnx
 from random_weights import random_weights
 
-from zsas_jax.clip.config import ClipConfig
+from zsas_jax.checkpoints.checkpoint import Bundle
 from zsas_jax.config import Config
 from zsas_jax.errors import CheckpointError, ConfigError, ZsasError
 from zsas_jax.files import sole_writer
-from zsas_jax.model import Model
+from zsas_jax.networks.base import Model
+from zsas_jax.networks.clip.config import ClipConfig
+from zsas_jax.networks.umci.config import UmciConfig
 from zsas_jax.training import journal, loop
 from zsas_jax.training.config import AuxiliaryConfig, OptimizerConfig, TrainConfig
-from zsas_jax.umci.config import UmciConfig
-from zsas_jax.weights.checkpoint import Bundle
 
 CONFIG = TrainConfig(
     task="clip",

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zsas_jax.sam import MaskPrediction
+from zsas_jax.networks.sam import MaskPrediction
+from zsas_jax.tasks.sam import _correction, _score
 from zsas_jax.training import losses
 from zsas_jax.training.config import SamTaskConfig
-from zsas_jax.training.sam import _correction, _score
 
 
 @pytest.mark.parametrize("missing", [True, False])

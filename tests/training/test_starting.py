@@ -6,9 +6,9 @@ import numpy as np
 from flax import nnx
 from small_world import save_clip
 
+from zsas_jax.checkpoints.checkpoint import load, save
+from zsas_jax.tasks.starting import start
 from zsas_jax.training.config import TrainConfig
-from zsas_jax.training.starting import start
-from zsas_jax.weights.checkpoint import load, save
 
 
 def test_a_checkpoint_stored_as_bfloat16_is_trained_in_float32(tmp_path):

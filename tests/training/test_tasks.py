@@ -10,11 +10,15 @@ from flax import nnx
 from small_sam import SMALL_SAM
 from small_world import CLIP, save_clip
 
+from zsas_jax.checkpoints.checkpoint import load, save
 from zsas_jax.config import PipelineConfig
 from zsas_jax.errors import ConfigError
-from zsas_jax.prompting import text as prompts
-from zsas_jax.prompting.regions import mask_boxes
-from zsas_jax.training import captions
+from zsas_jax.networks.umci.config import UmciConfig
+from zsas_jax.parts import text as prompts
+from zsas_jax.parts.regions import mask_boxes
+from zsas_jax.tasks import captions
+from zsas_jax.tasks.networks import make_task
+from zsas_jax.tasks.sam import sam_sample
 from zsas_jax.training.augment import FOREIGN_PATCH
 from zsas_jax.training.config import (
     ClipTaskConfig,
@@ -24,10 +28,6 @@ from zsas_jax.training.config import (
     UmciTaskConfig,
 )
 from zsas_jax.training.loop import train
-from zsas_jax.training.sam import sam_sample
-from zsas_jax.training.tasks import make_task
-from zsas_jax.umci.config import UmciConfig
-from zsas_jax.weights.checkpoint import load, save
 
 
 @pytest.fixture(scope="module")

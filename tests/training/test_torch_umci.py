@@ -7,8 +7,8 @@ import pytest
 from flax import nnx
 from random_weights import random_weights
 
+from zsas_jax.networks.umci import Umci, UmciConfig
 from zsas_jax.training import losses
-from zsas_jax.umci import Umci, UmciConfig
 
 torch = pytest.importorskip("torch")
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from small_world import mvtec_tree, save_clip, umci_config
 
+from zsas_jax.checkpoints.checkpoint import load
+from zsas_jax.checkpoints.provenance import trained_on
 from zsas_jax.cli.runs import training_datasets
 from zsas_jax.errors import CheckpointError, ZsasError
+from zsas_jax.tasks.networks import make_task
 from zsas_jax.training import loop
 from zsas_jax.training.config import OptimizerConfig
-from zsas_jax.training.provenance import trained_on
-from zsas_jax.training.tasks import make_task
-from zsas_jax.weights.checkpoint import load
 
 KEY = jax.random.key(0)
 

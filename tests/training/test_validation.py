@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from zsas_jax.config import PipelineConfig
+from zsas_jax.tasks.validation import make_validation
 from zsas_jax.training.config import AuxiliaryConfig, TrainConfig
 from zsas_jax.training.devices import Devices
-from zsas_jax.training.validation import make_validation
 
 
 def _validate(stages):

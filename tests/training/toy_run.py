@@ -16,14 +16,14 @@ import numpy as np
 import small_world
 from flax import nnx
 
+from zsas_jax.checkpoints.checkpoint import Bundle
 from zsas_jax.config import Config
 from zsas_jax.errors import ZsasError
-from zsas_jax.model import Model
+from zsas_jax.networks.base import Model
+from zsas_jax.networks.umci.config import UmciConfig
+from zsas_jax.tasks.networks import make_task
 from zsas_jax.training import devices, loop
 from zsas_jax.training.config import OptimizerConfig, TrainConfig
-from zsas_jax.training.tasks import make_task
-from zsas_jax.umci.config import UmciConfig
-from zsas_jax.weights.checkpoint import Bundle
 
 parser = argparse.ArgumentParser()
 parser.add_argument("output", type=pathlib.Path)

@@ -11,7 +11,7 @@ from zsas_jax.benchmarks import timing
 from zsas_jax.benchmarks.pipeline import canvas_side, config_of
 from zsas_jax.cli.common import set_up_xla
 from zsas_jax.compilation import lower
-from zsas_jax.model import abstract_model
+from zsas_jax.networks.base import abstract_model
 
 
 def main(

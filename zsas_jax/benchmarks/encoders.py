@@ -12,16 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from zsas_jax import clip as clip_api
-from zsas_jax import sam as sam_api
 from zsas_jax.benchmarks import timing
 from zsas_jax.benchmarks.random_weights import randomise
 from zsas_jax.cli.common import set_up_xla
-from zsas_jax.clip import Clip, ClipConfig
 from zsas_jax.config import suggestion
 from zsas_jax.errors import ConfigError
+from zsas_jax.networks import clip as clip_api
+from zsas_jax.networks import sam as sam_api
+from zsas_jax.networks.clip import Clip, ClipConfig
+from zsas_jax.networks.sam import Sam, SamConfig
 from zsas_jax.ops.layers import cast_parameters
-from zsas_jax.sam import Sam, SamConfig
 
 Program = Literal["ours", "sdpa", "eager", "compiled"]
 Run = Callable[[], np.ndarray]

@@ -14,9 +14,9 @@ from zsas_jax.benchmarks.pipeline import networks_of, pictures, run_ours
 from zsas_jax.cli.common import set_up_xla
 from zsas_jax.config import PipelineConfig
 from zsas_jax.errors import ConfigError
-from zsas_jax.model import Model
-from zsas_jax.pipeline import frames_of, rough_in_frame
-from zsas_jax.rough import rough_segmentation
+from zsas_jax.networks.base import Model
+from zsas_jax.parts.rough import rough_segmentation
+from zsas_jax.segment import frames_of, rough_in_frame
 
 _rough = jax.jit(rough_segmentation, static_argnames=("kind", "config"))
 CHOICES = ("tiny", "b", "l", "h")

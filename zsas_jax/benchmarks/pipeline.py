@@ -13,19 +13,19 @@ from flax import nnx
 
 from zsas_jax.benchmarks import timing
 from zsas_jax.benchmarks.random_weights import randomise
+from zsas_jax.checkpoints.checkpoint import load, read_config
 from zsas_jax.cli.common import set_up_xla
-from zsas_jax.clip import ClipConfig
 from zsas_jax.config import Config, PipelineConfig
 from zsas_jax.data.synthetic import SyntheticSource
 from zsas_jax.errors import ConfigError
-from zsas_jax.model import Model, abstract_model
+from zsas_jax.networks.base import Model, abstract_model
+from zsas_jax.networks.clip import ClipConfig
+from zsas_jax.networks.sam import SamConfig
+from zsas_jax.networks.umci import UmciConfig
 from zsas_jax.ops.layers import cast_parameters
-from zsas_jax.pipeline import _segment, embed_for_sam, frames_of, segment
-from zsas_jax.prompting.text import encode_text
-from zsas_jax.rough import rough_segmentation
-from zsas_jax.sam import SamConfig
-from zsas_jax.umci import UmciConfig
-from zsas_jax.weights.checkpoint import load, read_config
+from zsas_jax.parts.rough import rough_segmentation
+from zsas_jax.parts.text import encode_text
+from zsas_jax.segment import _segment, embed_for_sam, frames_of, segment
 
 SAMS = {"b": SamConfig.vit_b, "l": SamConfig.vit_l, "h": SamConfig.vit_h}
 

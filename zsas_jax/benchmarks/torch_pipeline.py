@@ -21,8 +21,8 @@ from zsas_jax.benchmarks.torch_umci import TorchUmci, copy_weights
 from zsas_jax.benchmarks.torch_weights import transformers_clip, transformers_sam
 from zsas_jax.config import PipelineConfig
 from zsas_jax.errors import ConfigError
-from zsas_jax.model import Model
-from zsas_jax.sam import frame_size
+from zsas_jax.networks.base import Model
+from zsas_jax.networks.sam import frame_size
 
 
 class TorchPipeline:

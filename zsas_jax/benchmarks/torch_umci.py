@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zsas_jax.umci import Umci, UmciConfig
+from zsas_jax.networks.umci import Umci, UmciConfig
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -9,11 +9,11 @@ import torch
 import transformers
 from flax import nnx
 
-from zsas_jax.clip import Clip
-from zsas_jax.clip.convert import TRANSFORMERS_RULES
-from zsas_jax.sam import Sam
-from zsas_jax.sam.convert import SHARED_MATRIX, SHARED_MATRIX_COPY, transformers_rules
-from zsas_jax.weights.conversion import apply_rename, native_names
+from zsas_jax.convert.rules import apply_rename, native_names
+from zsas_jax.networks.clip import Clip
+from zsas_jax.networks.clip.convert import TRANSFORMERS_RULES
+from zsas_jax.networks.sam import Sam
+from zsas_jax.networks.sam.convert import SHARED_MATRIX, SHARED_MATRIX_COPY, transformers_rules
 
 
 def state_dict(network: nnx.Module, rules: Any) -> dict[str, torch.Tensor]:

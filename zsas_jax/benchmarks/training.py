@@ -18,14 +18,14 @@ import numpy as np
 from flax import nnx
 
 from zsas_jax.benchmarks.timing import alternate
-from zsas_jax.clip import Clip, ClipConfig
 from zsas_jax.errors import ConfigError
+from zsas_jax.networks.clip import Clip, ClipConfig
+from zsas_jax.networks.umci import Umci, UmciConfig
 from zsas_jax.training import features, losses
 from zsas_jax.training.config import OptimizerConfig, TrainConfig
 from zsas_jax.training.devices import Devices
 from zsas_jax.training.loop import _first_state, _make_step
 from zsas_jax.training.optimizers import make_optimizer
-from zsas_jax.umci import Umci, UmciConfig
 
 WEIGHTS = (0.1, 0.1, 0.1, 0.7)
 Part = Literal["step", "cache"]

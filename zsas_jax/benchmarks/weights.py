@@ -54,11 +54,11 @@ safetensors.torch.save_file(state, place / "hf" / "model.safetensors", metadata=
 """
 TO_META = """
 import pathlib, re, torch
-from zsas_jax.sam import SamConfig
-from zsas_jax.sam.convert import transformers_rules
-from zsas_jax.weights.conversion import apply_rename, native_names
-from zsas_jax.weights.layouts import abstract_network
-from zsas_jax.weights.sources import open_weights
+from zsas_jax.networks.sam import SamConfig
+from zsas_jax.networks.sam.convert import transformers_rules
+from zsas_jax.convert.rules import apply_rename, native_names
+from zsas_jax.checkpoints.identify import abstract_network
+from zsas_jax.convert.files import open_weights
 place = pathlib.Path({place!r})
 tensors = open_weights(place / "hf")[0].tensors
 config = SamConfig.{size}()
@@ -69,7 +69,7 @@ state = {{name: torch.from_numpy(tensors[theirs[name]].read()) for name in names
 torch.save(state, place / "meta.pth")
 """
 CONVERT = """
-from zsas_jax.weights.cli import main
+from zsas_jax.cli.weights import main
 main(["convert", "--sam", {source!r}, "--output", {output!r}, "--overwrite"])
 """
 LOAD = """
@@ -82,7 +82,7 @@ from zsas_jax.cli.common import set_up_xla
 set_up_xla()
 import jax, numpy as np
 from zsas_jax import load
-from zsas_jax.sam import encode_image
+from zsas_jax.networks.sam import encode_image
 sam = load({output!r}).model.sam
 pixels = np.random.default_rng(0).normal(size=(1, 1024, 1024, 3)).astype(np.float32)
 encode = jax.jit(encode_image)

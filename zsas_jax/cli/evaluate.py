@@ -251,7 +251,7 @@ def _starting_pipeline(argv: Sequence[str], checkpoint: str) -> PipelineConfig:
                 "expected a PipelineConfig, or a config with one as its field pipeline"
             )
         return pipeline
-    from zsas_jax.weights.checkpoint import read_config
+    from zsas_jax.checkpoints.checkpoint import read_config
 
     return read_config(checkpoint).pipeline
 

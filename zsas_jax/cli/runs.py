@@ -13,9 +13,9 @@ from zsas_jax.cli.evaluate import FOLDER, EvaluateArguments, results_name
 from zsas_jax.errors import ConfigError
 
 if TYPE_CHECKING:
+    from zsas_jax.checkpoints.checkpoint import Bundle
     from zsas_jax.config import PipelineConfig
-    from zsas_jax.evaluation import EvaluationResult
-    from zsas_jax.weights.checkpoint import Bundle
+    from zsas_jax.evaluation.run import EvaluationResult
 
 _TRAINED_ON = ("trained_on", "training_data", "training_datasets", "dataset", "datasets")
 
@@ -35,7 +35,7 @@ def open_source(args: EvaluateArguments) -> Any:
 
 def run(args: EvaluateArguments, bundle: "Bundle", source: Any) -> "EvaluationResult":
     """Evaluates one method on one data set as the arguments say, and writes its report."""
-    from zsas_jax.evaluation import evaluate
+    from zsas_jax.evaluation.run import evaluate
     from zsas_jax.metrics import MetricOptions
     from zsas_jax.metrics.resolution import parse_resolution
     from zsas_jax.report.write import write_reports
@@ -88,7 +88,7 @@ def run(args: EvaluateArguments, bundle: "Bundle", source: Any) -> "EvaluationRe
 
 def run_all(tasks: Sequence[EvaluateArguments]) -> list["EvaluationResult"]:
     """Runs everything that was asked for; data sets are opened first, so that mistakes show."""
-    from zsas_jax.weights.checkpoint import load
+    from zsas_jax.checkpoints.checkpoint import load
 
     sources: dict[Any, Any] = {}
     for task in tasks:
@@ -125,8 +125,8 @@ def write_common_report(results: Sequence["EvaluationResult"]) -> list[pathlib.P
 
 def save_calibration(args: EvaluateArguments, result: "EvaluationResult") -> str:
     """Sets and saves the verdict's threshold by the scores of good parts; says what it did."""
-    from zsas_jax.thresholds import calibrate, save_threshold
-    from zsas_jax.weights.checkpoint import checkpoint_path
+    from zsas_jax.checkpoints.checkpoint import checkpoint_path
+    from zsas_jax.evaluation.verdicts import calibrate, save_threshold
 
     calibration = calibrate([row[3] for row in result.scores], args.false_alarm_rate)
     category = args.categories[0] if args.categories else "object"
@@ -198,7 +198,7 @@ def _named(value: Any) -> set[str]:
 
 
 def _training_warnings(args: EvaluateArguments) -> list[str]:
-    from zsas_jax.weights.checkpoint import checkpoint_path
+    from zsas_jax.checkpoints.checkpoint import checkpoint_path
 
     # The generator's evaluation classes and defects are never part of training.
     if args.dataset in ("synthetic", FOLDER):
@@ -211,8 +211,8 @@ def _training_warnings(args: EvaluateArguments) -> list[str]:
 
 def _calibrated(args: EvaluateArguments, source: Any, stored: "PipelineConfig") -> Any:
     """The threshold that was calibrated for these arguments, if any; says where it is from."""
-    from zsas_jax.thresholds import find_threshold, thresholds_of
-    from zsas_jax.weights.checkpoint import checkpoint_path
+    from zsas_jax.checkpoints.checkpoint import checkpoint_path
+    from zsas_jax.evaluation.verdicts import find_threshold, thresholds_of
 
     if args.dataset != FOLDER or args.threshold is not None:
         return None
@@ -244,15 +244,15 @@ def _calibrated(args: EvaluateArguments, source: Any, stored: "PipelineConfig") 
 
 
 def _prompts(args: EvaluateArguments) -> Any:
-    from zsas_jax.prompting.text import Prompts, load_prompts
+    from zsas_jax.parts.text import Prompts, load_prompts
 
     return load_prompts(args.prompts) if args.prompts else Prompts()
 
 
 def _fingerprint(args: EvaluateArguments) -> str:
     """The data by the names, sizes and times of its files, the weights by their manifest."""
-    from zsas_jax.report.journal import tree_fingerprint
-    from zsas_jax.weights.checkpoint import checkpoint_path
+    from zsas_jax.checkpoints.checkpoint import checkpoint_path
+    from zsas_jax.evaluation.resume import tree_fingerprint
 
     manifest = checkpoint_path(args.checkpoint) / "manifest.json"
     if not manifest.is_file():

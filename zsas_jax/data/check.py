@@ -85,9 +85,7 @@ def check(
     if decode:
         pairs = [(item, root / item.image, _mask(dataset, root, item, lost)) for item in items]
         problems["unreadable files"], notes = _decoded(pairs, progress)
-    return Report(
-        root, tuple(items), {kind: found for kind, found in problems.items() if found}, notes
-    )
+    return _report(root, items, problems, notes)
 
 
 def _check_prepared(

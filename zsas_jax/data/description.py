@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from zsas_jax.data.folder import PHOTO_SUFFIXES
 from zsas_jax.data.images import MASK_THRESHOLD
-from zsas_jax.data.sources import words
+from zsas_jax.data.phrases import words
 from zsas_jax.errors import DatasetError
 
 GOOD = "good"

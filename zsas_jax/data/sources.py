@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypedDict, runtime_checkable
 
 from zsas_jax.config import suggestion
+from zsas_jax.data.phrases import words
 from zsas_jax.errors import DatasetError
 
 
@@ -50,11 +51,6 @@ class AnomalySource(RandomAccess, Protocol):
         ...
 
     def __getitem__(self, index: int, /) -> Record: ...
-
-
-def words(name: str) -> str:
-    """A folder's name as words: "metal_nut" becomes "metal nut"."""
-    return name.replace("_", " ")
 
 
 def select_categories(

@@ -25,13 +25,11 @@ SHORTEST = 128
 
 
 def is_available(query: Array, key: Array, value: Array, rel_h: Array | None) -> bool:
-    """Whether the fused kernel is there for such operands: backend, dtype, sizes, and a trial.
+    """Whether this process's GPU has the kernel for such operands: dtype, sizes, and a trial.
 
     What the installed cuDNN refuses for this card shows when a program of these shapes is compiled;
-    that is tried once for each.
+    that is tried once for each. Where it holds, the program may still be one for a CPU.
     """
-    if jax.default_backend() not in ("gpu", "cuda"):
-        return False
     tokens = query.shape[-3]
     if not query.dtype == key.dtype == value.dtype or query.dtype not in DTYPES:
         return False
@@ -49,19 +47,19 @@ def _compiles(
     heads: int,
     width: int,
     dtype: jnp.dtype,
-    implementation: str = "cudnn",
     gradient: bool = False,
 ) -> bool:
     shapes = [
         jax.ShapeDtypeStruct((1, tokens, heads, width), dtype) for tokens in (queries, keys, keys)
     ]
-    function = functools.partial(_kernel, implementation=implementation, even=gradient)
+    function = functools.partial(_kernel, implementation="cudnn", even=gradient)
     if gradient:
         forward = function
         function = jax.grad(lambda *operands: jnp.sum(forward(*operands)), argnums=(0, 1, 2))
     try:
-        jax.jit(function).lower(*shapes).compile()
-    # Versions of cuDNN, cards and JAX refuse in errors of many kinds; all mean the same here.
+        with jax.default_device(jax.devices("cuda")[0]):
+            jax.jit(function).lower(*shapes).compile()
+    # No NVIDIA GPU, and what versions of cuDNN, cards and JAX refuse in errors of many kinds.
     except Exception:
         return False
     return True
@@ -73,12 +71,15 @@ def attention(
     value: Float[Array, "*batch k heads e"],
     rel_h: Float[Array, "*batch heads q k_h"] | None,
     rel_w: Float[Array, "*batch heads q k_w"] | None,
+    *,
     scale: float,
+    fallback: Callable[..., Array],
     implementation: str = "cudnn",
 ) -> Float[Array, "*batch q heads e"]:
     """`zsas_jax.ops.attention.attention` without mask and bias, by `jax.nn`'s fused kernel.
 
-    The backward pass is the kernel's own where it has one for this width, else the blocked one.
+    The backward pass is the kernel's own where it has one for this width, else that of `fallback`,
+    the same function of the five arrays.
     """
 
     def run(even, query, key, value, rel_h, rel_w):
@@ -89,17 +90,12 @@ def attention(
 
     forward = functools.partial(run, False)
 
-    def blocked(query, key, value, rel_h, rel_w):
-        from zsas_jax.ops.attention import blocked_attention
-
-        return blocked_attention(query, key, value, scale=scale, rel_h=rel_h, rel_w=rel_w)
-
     def backward(operands, gradient):
         folded = jax.eval_shape(functools.partial(fold, scale=scale), *operands)
         queries, heads, width = folded[0].shape[-3:]
         keys, dtype = folded[1].shape[-3], folded[0].dtype
-        own = _compiles(queries, keys, heads, width, dtype, implementation, gradient=True)
-        function = functools.partial(run, True) if own else blocked
+        own = _compiles(queries, keys, heads, width, dtype, gradient=True)
+        function = functools.partial(run, True) if own else fallback
         return jax.vjp(function, *operands)[1](gradient)
 
     fused = jax.custom_vjp(forward)

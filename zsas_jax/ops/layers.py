@@ -5,7 +5,7 @@ from a module's type how PyTorch stores it.
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -92,21 +92,27 @@ def parameter_dtype(shape: tuple[int, ...], dtype: jax.typing.DTypeLike) -> jnp.
     return jnp.dtype(dtype) if shape else jnp.promote_types(dtype, jnp.float32)
 
 
-def cast_parameters(model: Model, dtype: str) -> Model:
+def cast_parameters(model: Model, dtype: str, platform: str | None = None) -> Model:
     """A module, or anything of modules, with its `nnx.Param`s in `dtype`; buffers keep theirs.
 
     CPUs know bfloat16 in matrix products alone and convert before and after everything else: there
     "bfloat16" narrows the kernels of `Linear` layers, and what is not a product stays float32.
     Scalars stay wide (`parameter_dtype`).
 
+    Args:
+        model: may hold traced arrays.
+        dtype: "float32", "bfloat16" or "float64".
+        platform: where the result will compute, "cpu" for example; by default where the model is,
+            or, if it is traced, JAX's default device.
+
     Raises:
         ConfigError: float64 without JAX's 64-bit mode, in which it would be float32.
     """
     if dtype == "float64" and not jax.config.jax_enable_x64:  # pyright: ignore
-        raise ConfigError("compute_dtype is float64: expected JAX_ENABLE_X64=1 beside it")
+        raise ConfigError("compute dtype is float64: expected JAX_ENABLE_X64=1 beside it")
     graphdef, parameters, others = nnx.split(model, nnx.Param, ...)
     elsewhere, kernels = dtype, set()
-    if dtype == "bfloat16" and jax.default_backend() == "cpu":
+    if dtype == "bfloat16" and (platform or _platform(parameters)) == "cpu":
         elsewhere = "float32"
         kernels = {
             (*path, "kernel") for path, module in nnx.iter_graph(model) if type(module) is Linear
@@ -118,6 +124,19 @@ def cast_parameters(model: Model, dtype: str) -> Model:
     return nnx.merge(graphdef, nnx.map_state(cast, parameters), others)
 
 
+def _platform(arrays: Any) -> str:
+    """Where arrays are.
+
+    A dtype is part of a traced program's types, so that `jax.lax.platform_dependent`, which chooses
+    when a program is lowered, comes too late for it. Traced arrays are nowhere yet: they will be
+    where jit puts what is not committed to a device.
+    """
+    for leaf in jax.tree.leaves(arrays):
+        if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer):
+            return next(iter(leaf.devices())).platform
+    return jax.default_backend()
+
+
 def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """The exact, erf-based GELU: SAM and open_clip's LAION weights."""
     return jax.nn.gelu(x, approximate=False)
@@ -126,6 +145,13 @@ def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
 def quick_gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """OpenAI's x * sigmoid(1.702 x)."""
     return x * jax.nn.sigmoid(1.702 * x)
+
+
+def unit(x: Float[Array, "*batch c"]) -> Float[Array, "*batch c"]:
+    """L2-normalised over the last axis, in at least float32; zero stays zero, gradient finite."""
+    wide = x.astype(accumulation_dtype(x))
+    squared = jnp.sum(wide * wide, axis=-1, keepdims=True)
+    return (wide * jax.lax.rsqrt(jnp.maximum(squared, 1e-24))).astype(x.dtype)
 
 
 def accumulation_dtype(*arrays: Array) -> jnp.dtype:

@@ -1,10 +1,11 @@
-"""Resampling of position embeddings with PyTorch's weights.
+"""Resampling of maps and position embeddings to static sizes, with PyTorch's weights.
 
-Sizes are static, so the resampling matrices are computed with NumPy at trace time.
+The resampling matrices are computed with NumPy at trace time. For traced sizes see `ops.resize`.
 """
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -26,11 +27,31 @@ def resample_positions(
     """
     if grid.shape[:2] == (height, width):
         return grid
-    dtype = accumulation_dtype(grid)
-    rows = jnp.asarray(resampling_matrix(grid.shape[0], height, rule), dtype)
-    columns = jnp.asarray(resampling_matrix(grid.shape[1], width, rule), dtype)
-    resampled = jnp.einsum("Hh,hwc,Ww->HWc", rows, grid.astype(dtype), columns)
+    resampled = interpolate(grid.astype(accumulation_dtype(grid)), (height, width), rule=rule)
     return resampled.astype(grid.dtype)
+
+
+def interpolate(
+    x: Float[Array, "..."],
+    size: tuple[int, int],
+    *,
+    channels_last: bool = True,
+    rule: str = "bilinear",
+) -> Float[Array, "..."]:
+    """`torch.nn.functional.interpolate` to a (height, width), with half-pixel centres.
+
+    Axes are [..., h, w, channels], or [..., h, w] without `channels_last`. In x's dtype.
+
+    Raises:
+        ConfigError: an unknown rule.
+    """
+    first = x.ndim - 3 if channels_last else x.ndim - 2
+    rows, columns = (
+        jnp.asarray(resampling_matrix(source, target, rule), x.dtype)
+        for source, target in zip(x.shape[first : first + 2], size, strict=True)
+    )
+    equation = "Hh,...hwc,Ww->...HWc" if channels_last else "Hh,...hw,Ww->...HW"
+    return jnp.einsum(equation, rows, x, columns, precision=jax.lax.Precision.HIGHEST)
 
 
 def resampling_matrix(in_size: int, out_size: int, rule: str = "bicubic") -> np.ndarray:

@@ -1,11 +1,12 @@
-"""Resampling by matrices that are built inside the program from traced sizes.
+"""Resampling to traced sizes, by matrices that are built inside the program.
 
 One program serves every photo size of a canvas: the sizes are data, only their upper bounds are
 static. Images follow Pillow (antialiased, 8 bit between the passes), maps follow PyTorch (two
 taps, no antialiasing). Centres are computed in integers, so that float32 loses nothing on large
-canvases; sides up to 16384 pixels are exact.
+canvases; sides up to 16384 pixels are exact. For static sizes see `ops.position`.
 """
 
+import functools
 from typing import Literal
 
 import jax
@@ -91,15 +92,21 @@ def resize_pillow(
 
 def _multiply(equation: str, matrices: Array, levels: Array) -> Array:
     """One pass: weighted sums of 8-bit levels, rounded half up as Pillow rounds, and clipped."""
-    if jax.default_backend() == "cpu":
-        highest = jax.lax.Precision.HIGHEST
-        sums = jnp.einsum(equation, matrices, levels.astype(jnp.float32), precision=highest)
-    else:
-        sums = _narrow_products(equation, matrices, levels)
+    sums = jax.lax.platform_dependent(
+        matrices,
+        levels,
+        cpu=functools.partial(_wide_products, equation),
+        default=functools.partial(narrow_products, equation),
+    )
     return jnp.clip(jnp.floor(sums + 0.5), 0, 255)
 
 
-def _narrow_products(equation: str, matrices: Array, levels: Array) -> Array:
+def _wide_products(equation: str, matrices: Array, levels: Array) -> Array:
+    highest = jax.lax.Precision.HIGHEST
+    return jnp.einsum(equation, matrices, levels.astype(jnp.float32), precision=highest)
+
+
+def narrow_products(equation: str, matrices: Array, levels: Array) -> Array:
     """The same sums by the fast bfloat16 products of accelerators.
 
     bfloat16 holds 8-bit levels exactly, and float32 weights in three parts.

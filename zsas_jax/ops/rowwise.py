@@ -22,8 +22,18 @@ def by_rows(
     """
     rows = math.prod(x.shape[:-1])
     blocks = math.ceil(rows * hidden / VALUES_AT_ONCE)
-    if jax.default_backend() != "cpu" or blocks <= 1:
+    if blocks <= 1:
         return function(x)
+    return jax.lax.platform_dependent(
+        x, cpu=lambda x: _in_blocks(function, x, blocks), default=function
+    )
+
+
+def _in_blocks(
+    function: Callable[[Array], Array], x: Float[Array, "*batch c"], blocks: int
+) -> Float[Array, "*batch d"]:
+    """Blocks of one size; the last is padded."""
+    rows = math.prod(x.shape[:-1])
     size = math.ceil(rows / blocks)
     padded = jnp.pad(x.reshape(rows, -1), ((0, blocks * size - rows), (0, 0)))
     result = jax.lax.map(function, padded.reshape(blocks, size, -1))

@@ -1,23 +1,28 @@
 """What changed between two runs: settings, metrics by category, and single pictures."""
 
-import base64
-import io
 import pathlib
 from collections.abc import Sequence
-from html import escape
 from typing import Any, NamedTuple
 
+import matplotlib
 import numpy as np
 from jaxtyping import Float, Float16
 from PIL import Image
 
 from zsas_jax.files import atomic_path
-from zsas_jax.report import content
-from zsas_jax.report.content import Run, Table
-from zsas_jax.report.overlays import colour_map
-from zsas_jax.report.page import data_uri, document, table_html
-from zsas_jax.report.tables import percent
-from zsas_jax.report.write import markdown_table
+from zsas_jax.report import tables
+from zsas_jax.report.page import (
+    Page,
+    Picture,
+    Section,
+    Strip,
+    drawn_picture,
+    file_picture,
+    markdown,
+    write_html,
+)
+from zsas_jax.report.runs import Run, load_runs
+from zsas_jax.report.tables import Table, percent
 
 MOST_PICTURES = 20
 _ENLARGED = 240  # pixels
@@ -44,31 +49,21 @@ def compare(first: pathlib.Path, second: pathlib.Path, destination: pathlib.Path
     Raises:
         ConfigError: a directory without finished results.
     """
-    runs = content.load_runs([first, second])
     runs = [
-        run._replace(label=f"{mark}: {run.directory}") for mark, run in zip("AB", runs, strict=True)
+        run._replace(label=f"{mark}: {run.directory}")
+        for mark, run in zip("AB", load_runs([first, second]), strict=True)
     ]
     found = differences(*runs)
-    tables = [
-        _settings_table(*runs),
-        _metrics_table(*runs),
-        _pictures_table(found),
-    ]
+    shown = [_settings_table(*runs), _metrics_table(*runs), _pictures_table(found)]
+    sections = [Section(table.title, 2, table=table) for table in shown if table.rows]
+    if found:
+        sections.append(Section("Maps side by side", 2, strips=_strips(found, *runs)))
     facts = [f"A is {runs[0].directory}, B is {runs[1].directory}.", _flips(found, *runs)]
-    text = "\n\n".join(
-        [
-            "# What changed",
-            *facts,
-            *(f"## {table.title}\n\n{markdown_table(table)}" for table in tables if table.rows),
-        ]
-    )
-    body = ["<h1>What changed</h1>", *(f"<p>{escape(fact)}</p>" for fact in facts)]
-    body += [table_html(table, heading=True) for table in tables if table.rows]
-    body += _picture_strips(found, *runs)
+    page = Page("What changed", facts, sections)
+    text = markdown(page)
     with atomic_path(destination / "comparison.md") as part:
-        part.write_text(text + "\n", "utf-8")
-    with atomic_path(destination / "comparison.html") as part:
-        part.write_text(document("What changed", body), "utf-8")
+        part.write_text(text, "utf-8")
+    write_html(page, destination / "comparison.html")
     return text
 
 
@@ -102,7 +97,7 @@ def _settings_table(first: Run, second: Run) -> Table:
 
 
 def _metrics_table(first: Run, second: Run) -> Table:
-    names = content.columns([first, second])
+    names = tables.columns([first, second])
     categories = sorted({*first.metrics["categories"], *second.metrics["categories"]})
     parts = [
         (name, *(run.metrics["categories"].get(name) for run in (first, second)))
@@ -154,47 +149,31 @@ def _flips(found: Sequence[Difference], first: Run, second: Run) -> str:
     return text + (f"; {only[0]} are only in A, {only[1]} only in B." if any(only) else ".")
 
 
-def _picture_strips(found: Sequence[Difference], first: Run, second: Run) -> list[str]:
+def _strips(found: Sequence[Difference], first: Run, second: Run) -> list[Strip]:
     maps = [_small_maps(run) for run in (first, second)]
-    parts = ["<h3>Maps side by side</h3>"] if found else []
+    strips = []
     for item in found[:MOST_PICTURES]:
         pair = [_small(m, p["index"]) for m, p in zip(maps, (item.first, item.second), strict=True)]
-        figures = [
-            _figure(data_uri(run.directory / "overlays" / f"{item.name}.jpg"), f"{mark}: overlay")
-            for mark, run in (("A", first), ("B", second))
-        ]
+        pictures: list[Picture | None] = []
         if pair[0] is not None and pair[1] is not None:
             top = max(float(pair[0].max()), float(pair[1].max()), 1e-6)
             change = np.abs(pair[1] - pair[0])
             largest = max(float(change.max()), 1e-6)
-            figures = [
-                _figure(_heat(pair[0] / top), "A: anomaly map"),
-                _figure(_heat(pair[1] / top), "B: anomaly map"),
-                _figure(_heat(change / largest), f"difference, largest {largest:.3f}"),
-                *figures,
+            pictures = [
+                _heat("A: anomaly map", pair[0] / top),
+                _heat("B: anomaly map", pair[1] / top),
+                _heat(f"difference, largest {largest:.3f}", change / largest),
             ]
-        shown = "".join(figure for figure in figures if figure)
-        parts.append(
-            f'<div class="strip"><p>{escape(item.name)} · {escape(item.category)}</p>'
-            f'<div class="panels">{shown}</div></div>'
-        )
-    return parts
+        for mark, run in (("A", first), ("B", second)):
+            path = run.directory / "overlays" / f"{item.name}.jpg"
+            pictures.append(file_picture(f"{mark}: overlay", path))
+        strips.append(Strip(item.name, item.category, [p for p in pictures if p]))
+    return strips
 
 
-def _figure(uri: str, caption: str) -> str:
-    if not uri:
-        return ""
-    return (
-        f'<figure><img src="{uri}" alt="{escape(caption)}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
-
-
-def _heat(values: Float[np.ndarray, "h w"]) -> str:
-    picture = Image.fromarray(colour_map(values)).resize((_ENLARGED, _ENLARGED))
-    file = io.BytesIO()
-    picture.save(file, format="JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+def _heat(caption: str, values: Float[np.ndarray, "h w"]) -> Picture:
+    pixels = np.asarray(matplotlib.colormaps["magma"](values, bytes=True))[..., :3]
+    return drawn_picture(caption, Image.fromarray(pixels).resize((_ENLARGED, _ENLARGED)))
 
 
 def _small_maps(run: Run) -> Float16[np.ndarray, "n h w"] | None:

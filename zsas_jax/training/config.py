@@ -3,11 +3,11 @@
 import dataclasses
 from typing import Literal
 
-from zsas_jax.clip.config import ClipConfig
 from zsas_jax.config import PipelineConfig
 from zsas_jax.errors import ConfigError
-from zsas_jax.sam.config import SamConfig
-from zsas_jax.umci.config import UmciConfig
+from zsas_jax.networks.clip.config import ClipConfig
+from zsas_jax.networks.sam.config import SamConfig
+from zsas_jax.networks.umci.config import UmciConfig
 
 
 @dataclasses.dataclass(frozen=True)

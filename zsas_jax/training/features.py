@@ -28,13 +28,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import BFloat16, UInt8
 from tqdm import tqdm
 
-from zsas_jax import clip as clip_network
-from zsas_jax.clip import Clip
 from zsas_jax.data.sources import AnomalySource, Record
 from zsas_jax.errors import ConfigError
 from zsas_jax.files import atomic_path
+from zsas_jax.networks import clip as clip_network
+from zsas_jax.networks.clip import Clip
+from zsas_jax.tasks.starting import clip_statistics, normalize
 from zsas_jax.training.photos import read_photo, stretch
-from zsas_jax.training.starting import clip_statistics, normalize
 
 FORMAT = 1
 Tokens = BFloat16[np.ndarray, "layers patches width"]

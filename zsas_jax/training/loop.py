@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from zsas_jax.checkpoints.checkpoint import Bundle, save
 from zsas_jax.errors import ZsasError
 from zsas_jax.files import sole_writer
 from zsas_jax.training.checkpoints import Checkpoints, check_directory, claim_directory
@@ -22,7 +23,6 @@ from zsas_jax.training.config import TrainConfig
 from zsas_jax.training.devices import Devices, any_process, wait_for_all
 from zsas_jax.training.journal import Journal, is_finished, progress_bar
 from zsas_jax.training.optimizers import make_optimizer
-from zsas_jax.weights.checkpoint import Bundle, save
 
 Batch = dict[str, Any]
 Scalars = dict[str, jax.Array]

@@ -4,7 +4,7 @@
 training. Classes, defects and parameter bands of the two splits never meet.
 """
 
-from zsas_jax.data.synthetic.captions import all_captions_vocabulary, caption
+from zsas_jax.data.synthetic.captions import caption
 from zsas_jax.data.synthetic.classes import EVAL, TRAIN
 from zsas_jax.data.synthetic.render import Sample, render
 from zsas_jax.data.synthetic.source import SyntheticSource, TrainingSource
@@ -22,7 +22,6 @@ __all__ = [
     "Sample",
     "SyntheticSource",
     "TrainingSource",
-    "all_captions_vocabulary",
     "caption",
     "render",
 ]

@@ -1,32 +1,12 @@
-"""A detector that learns nothing, to show that the evaluation pictures are not easy.
-
-python -m zsas_jax.data.synthetic.baseline
-"""
-
-import dataclasses
-import sys
-from collections.abc import Sequence
-from typing import Annotated
+"""A detector that learns nothing, to show that the evaluation pictures are not easy."""
 
 import numpy as np
-import tyro
 from PIL import Image, ImageFilter
 
-from zsas_jax.cli.common import exit_on_error, parse_arguments
 from zsas_jax.data.synthetic.noise import largest
 from zsas_jax.data.synthetic.source import SyntheticSource
 
 WINDOWS = (3, 7, 15, 31, 63)  # sides in pixels of a picture of side 256
-
-
-@dataclasses.dataclass(frozen=True)
-class Arguments:
-    """What the command takes."""
-
-    per_class: Annotated[int, tyro.conf.arg(metavar="N")] = 40
-    """Pictures of each held-out class."""
-    seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0
-    """Seed of the pictures."""
 
 
 def local_contrast(image: np.ndarray, window: int) -> np.ndarray:
@@ -79,22 +59,3 @@ def mean_scores(table: dict[str, dict[int, tuple[float, float]]]) -> tuple[float
     """Mean over classes for the best window, chosen for each metric apart."""
     means = np.array([[row[w] for w in WINDOWS] for row in table.values()]).mean(0)
     return float(means[:, 0].max()), float(means[:, 1].max())
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the table of the baseline on the evaluation split; returns the exit code."""
-    argv = sys.argv[1:] if argv is None else argv
-    with exit_on_error() as outcome:
-        program = "python -m zsas_jax.data.synthetic.baseline"
-        args = parse_arguments(Arguments, argv, Arguments(), program, __doc__ or "")
-        table = baseline_scores(SyntheticSource("eval", seed=args.seed, per_class=args.per_class))
-        print("pixel AUROC / AP of |image - local median| for windows of", *WINDOWS, "pixels")
-        for name, row in table.items():
-            print(f"{name:18}", "  ".join(f"{row[w][0]:.3f}/{row[w][1]:.3f}" for w in WINDOWS))
-        auroc, ap = mean_scores(table)
-        print(f"mean, best window: AUROC {auroc:.3f}, AP {ap:.3f}")
-    return outcome.code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

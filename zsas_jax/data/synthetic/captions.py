@@ -1,11 +1,8 @@
-"""Captions in the prompt ensemble's language, and the text the tokenizer is trained on."""
-
-from collections.abc import Iterator
+"""Captions in the prompt ensemble's language."""
 
 import numpy as np
 
-from zsas_jax.data.synthetic.splits import TRAIN_DEFECTS
-from zsas_jax.prompting.text import ABNORMAL_STATES, NORMAL_STATES, TEMPLATES
+from zsas_jax.data.phrases import ABNORMAL_STATES, NORMAL_STATES, TEMPLATES, words
 
 # How a defect is said of an object; the rest are "{} with a <defect>".
 PHRASES = {
@@ -33,11 +30,6 @@ GOOD_PHRASES = ("good {}", "intact {}", "clean {}", "new {}", "undamaged {}")
 BAD_PHRASES = ("faulty {}", "defective {}", "imperfect {}", "broken {}", "{} with an anomaly")
 
 
-def words(name: str) -> str:
-    """The words of a class or defect name."""
-    return name.replace("_", " ")
-
-
 def caption(rng: np.random.Generator, class_name: str, defect: str | None) -> str:
     """One caption; seven in ten name the state in the ensemble's own words.
 
@@ -52,31 +44,3 @@ def caption(rng: np.random.Generator, class_name: str, defect: str | None) -> st
     state = states[int(rng.integers(len(states)))]
     template = TEMPLATES[int(rng.integers(len(TEMPLATES)))]
     return template.format(state.format(words(class_name)))
-
-
-def all_captions_vocabulary() -> Iterator[str]:
-    """Text for the byte-pair tokenizer: every template, state, class, defect and common words."""
-    from zsas_jax.data.synthetic.classes import CLASSES
-
-    names = [words(name) for split in CLASSES.values() for name in split]
-    names += ["object", "surface", "texture", "part", "product", "material", *COMMON.split()]
-    states = [*NORMAL_STATES, *ABNORMAL_STATES, *GOOD_PHRASES, *BAD_PHRASES]
-    states += [phrase for defect in TRAIN_DEFECTS for phrase in PHRASES[defect]]
-    for k, name in enumerate(names):
-        for j, state in enumerate(states):
-            yield TEMPLATES[(k + j) % len(TEMPLATES)].format(state.format(name))
-    for template in TEMPLATES:
-        for state in states:
-            yield template.format(state.format("object"))
-
-
-COMMON = """
-bottle cable capsule carpet grid hazelnut leather metal nut pill screw tile toothbrush transistor
-wood zipper candle cashew macaroni board circuit magnetic tube bracket connector plate steel glass
-rubber foam film fiber thread yarn cotton silk wheel bearing spring bolt pipe valve switch button
-battery lens label print logo letter line stripe band spot speck dust rust mold bubble blowhole
-pore pit burr bend twist tear rip gap groove edge corner border seam stitch weave pattern color
-red green blue yellow orange brown black white gray dark bright light small large round square
-thin thick rough smooth soft hard broken bent cut torn burnt missing loose wrong contaminated
-corroded uneven inspection anomaly detection industrial image picture view close
-"""

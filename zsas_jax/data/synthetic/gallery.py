@@ -10,6 +10,7 @@ import tyro
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from zsas_jax.data.phrases import words
 from zsas_jax.data.synthetic.classes import CLASSES
 from zsas_jax.data.synthetic.source import SyntheticSource
 
@@ -30,8 +31,7 @@ def contact_sheet(
         record = source[2 * number + (0 if good else 1)]
         corner = (number % columns * tile, number // columns * (tile + LABEL))
         sheet.paste(_outlined(record["image"], record["mask"], tile), corner)
-        words = name.replace("_", " ")
-        text = words if good else f"{words}: {record['defect'].replace('_', ' ')}"
+        text = words(name) if good else f"{words(name)}: {words(record['defect'])}"
         label = Image.new("RGB", (tile, LABEL), "white")  # cuts what is too long
         ImageDraw.Draw(label).text((2, 2), text, "black", font)
         sheet.paste(label, (corner[0], corner[1] + tile))

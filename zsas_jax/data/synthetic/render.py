@@ -50,21 +50,21 @@ def check_class(class_name: str, split: str) -> None:
     if class_name not in CLASSES[split]:
         known = ", ".join(CLASSES[split])
         raise DatasetError(
-            f"the {split} split has no class {class_name!r}, expected one of: {known}."
+            f"the {split} split has no class {class_name!r}: expected one of {known}"
         )
 
 
 def _check(class_name: str, seed: int, defect: str | None, size: int, split: str) -> None:
     check_class(class_name, split)
     if size < MIN_SIZE:
-        raise ConfigError(f"size is {size}, expected at least {MIN_SIZE} pixels.")
+        raise ConfigError(f"size is {size}: expected at least {MIN_SIZE} pixels")
     if seed < 0:
-        raise ConfigError(f"seed is {seed}, expected a number of at least 0.")
+        raise ConfigError(f"seed is {seed}: expected a number of at least 0")
     allowed = CLASSES[split][class_name].defects
     if defect not in (None, "good", *allowed):
         raise DatasetError(
-            f"class {class_name!r} of the {split} split has no defect {defect!r}, "
-            f"expected 'good' or one of: {', '.join(allowed)}."
+            f"class {class_name!r} of the {split} split has no defect {defect!r}: "
+            f"expected 'good' or one of {', '.join(allowed)}"
         )
 
 
@@ -134,7 +134,7 @@ def _damage(
             best, best_score = (rgb, mask), score
     if best is None:
         raise DatasetError(
-            f"no visible {defect!r} could be drawn with seed {key[1]}, expected one in "
-            f"{ATTEMPTS} attempts."
+            f"no visible {defect!r} could be drawn with seed {key[1]}: expected one in "
+            f"{ATTEMPTS} attempts"
         )
     return best

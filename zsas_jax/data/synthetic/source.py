@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from zsas_jax.data.synthetic import captions
+from zsas_jax.data.phrases import words
 from zsas_jax.data.synthetic.classes import CLASSES
 from zsas_jax.data.synthetic.noise import Number
 from zsas_jax.data.synthetic.render import MIN_SIZE, Sample, check_class, render
@@ -19,13 +19,13 @@ _ATTEMPTS = 24  # seeds tried until the defect shows; half of the made-up parts 
 
 def _check_numbers(seed: int, count: int, size: int, fraction: Number, what: str) -> None:
     if seed < 0:
-        raise ConfigError(f"seed is {seed}, expected a number of at least 0.")
+        raise ConfigError(f"seed is {seed}: expected a number of at least 0")
     if count < 1:
-        raise ConfigError(f"{what} is {count}, expected at least 1.")
+        raise ConfigError(f"{what} is {count}: expected at least 1")
     if size < MIN_SIZE:
-        raise ConfigError(f"size is {size}, expected at least {MIN_SIZE} pixels.")
+        raise ConfigError(f"size is {size}: expected at least {MIN_SIZE} pixels")
     if not 0 <= fraction <= 1:
-        raise ConfigError(f"anomaly_fraction is {fraction}, expected a number from 0 to 1.")
+        raise ConfigError(f"anomaly_fraction is {fraction}: expected a number from 0 to 1")
 
 
 class SyntheticSource:
@@ -62,7 +62,7 @@ class SyntheticSource:
     @property
     def categories(self) -> tuple[str, ...]:
         """The classes in words, in order."""
-        return tuple(captions.words(name) for name in self.classes)
+        return tuple(words(name) for name in self.classes)
 
     def __len__(self) -> int:
         return len(self.classes) * self.per_class
@@ -77,8 +77,8 @@ class SyntheticSource:
         key = zlib.crc32(class_name.encode())
         # Spread evenly over the defects, starting with another one for each class and seed.
         defect = "good" if number < good else kinds[(number - good + key + self.seed) % len(kinds)]
-        words = (self.seed, key, number)
-        return class_name, defect, int(np.random.SeedSequence(words).generate_state(1)[0])
+        entropy = (self.seed, key, number)
+        return class_name, defect, int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
     def sample(self, index: int) -> Sample:
         """The picture of an item with its truth, segments included."""
@@ -91,7 +91,7 @@ class SyntheticSource:
             "image": sample.image,
             "mask": sample.mask,
             "name": f"{sample.class_name}/{sample.defect}/{index % self.per_class:04d}.png",
-            "category": captions.words(sample.class_name),
+            "category": words(sample.class_name),
             "defect": sample.defect,
             "label": int(sample.defect != "good"),
         }

@@ -93,7 +93,7 @@ RANGES = {
 def check_split(split: str) -> None:
     """Raises ConfigError unless `split` is one of `SPLITS`."""
     if split not in SPLITS:
-        raise ConfigError(f"split is {split!r}, expected one of: {', '.join(SPLITS)}.")
+        raise ConfigError(f"split is {split!r}: expected one of {', '.join(SPLITS)}")
 
 
 def draw_value(

@@ -1,0 +1,186 @@
+"""UMCI against an independent PyTorch writing of ClipSAM's Algorithms 1 and 2."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from random_weights import random_weights
+
+from zsas_jax.errors import ConfigError
+from zsas_jax.networks.umci import Umci, UmciConfig, anomaly_probability
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
+
+CONFIG = UmciConfig(width=12, text_dim=10, hidden_dim=8, scale_kernels=(3, 9), layers=(1, 2))
+
+
+def create(config, dtype=jnp.float32):
+    return random_weights(lambda: Umci(config, rngs=nnx.Rngs(0)), scale=0.4, dtype=dtype)
+
+
+def to_torch(variable):
+    return torch.from_numpy(np.array(variable[...]))
+
+
+def linear(module, x):
+    return x @ to_torch(module.kernel) + to_torch(module.bias)
+
+
+def conv2d(module, x):
+    weight = to_torch(module.kernel).permute(3, 2, 0, 1)
+    return F.conv2d(x, weight, to_torch(module.bias), padding=[k // 2 for k in weight.shape[2:]])
+
+
+def strip_conv(module, x, horizontal):
+    """The paper's conv1x3 / conv3x1 as a 2-D convolution on a map one patch wide."""
+    weight = to_torch(module.kernel).permute(2, 1, 0)
+    weight = weight[:, :, None, :] if horizontal else weight[:, :, :, None]
+    padding = (0, 1) if horizontal else (1, 0)
+    return F.conv2d(x, weight, to_torch(module.bias), padding=padding)
+
+
+def torch_attention(q, k, v):
+    return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
+
+
+def torch_gru(module, x, h):
+    size = h.shape[-1]
+    cell = torch.nn.GRUCell(size, size, dtype=x.dtype)
+    with torch.no_grad():
+        cell.weight_ih.copy_(to_torch(module.input.kernel).T)
+        cell.bias_ih.copy_(to_torch(module.input.bias))
+        cell.weight_hh.copy_(to_torch(module.hidden.kernel).T)
+        cell.bias_hh.copy_(to_torch(module.hidden.bias))
+        return cell(x.reshape(-1, size), h.reshape(-1, size)).reshape(h.shape)
+
+
+def torch_stage(stage, tokens, grid, text):
+    b = tokens.shape[0]
+    height, width = grid
+    p_hat = linear(stage.proj, tokens)
+    image = p_hat.transpose(1, 2).reshape(b, -1, height, width)
+    parts = [conv2d(stage.conv_ori, image)]
+    if stage.strip is not None:
+        total = 0
+        for branch, kernel in ((stage.strip.row, (1, width)), (stage.strip.col, (height, 1))):
+            v = strip_conv(branch.conv, F.avg_pool2d(image, kernel), horizontal=kernel[0] > 1)
+            shape = v.shape
+            v = v.flatten(2).transpose(1, 2)
+            t1, t2 = linear(branch.text1, text), linear(branch.text2, text)
+            t_new = torch_gru(branch.gru, torch_attention(t1, v, v), t1)
+            m = F.normalize(torch_attention(v, t_new, t2) + v, dim=-1)
+            m = m.transpose(1, 2).reshape(shape)
+            total = total + F.interpolate(m, grid, mode="bilinear", align_corners=False)
+        parts.append(conv2d(stage.strip.conv, total))
+    if stage.scale is not None:
+        total = 0
+        for branch in stage.scale.scales:
+            k = branch.kernel
+            pooled = F.avg_pool2d(image, k, k, ceil_mode=True, count_include_pad=False)
+            v = conv2d(branch.conv, pooled)
+            shape = v.shape
+            v = v.flatten(2).transpose(1, 2)
+            tk, tv = linear(branch.text_key, text), linear(branch.text_value, text)
+            m = F.normalize(torch_attention(v, tk, tv) + v, dim=-1).transpose(1, 2).reshape(shape)
+            total = total + F.interpolate(m, grid, mode="bilinear", align_corners=False)
+        parts.append(conv2d(stage.scale.conv, total))
+    fused = F.relu(conv2d(stage.conv_all, torch.cat(parts, dim=1)) + image).permute(0, 2, 3, 1)
+    return linear(stage.head2, F.relu(linear(stage.head1, fused)))
+
+
+def example(grid, config=CONFIG, dtype=np.float32, batch=2):
+    generator = np.random.default_rng(1)
+    n = grid[0] * grid[1]
+    tokens = [generator.normal(size=(batch, n, config.width)).astype(dtype) for _ in config.layers]
+    text = generator.normal(size=(batch, 2, config.text_dim)).astype(dtype)
+    return tokens, text / np.linalg.norm(text, axis=-1, keepdims=True)
+
+
+def worst_difference(config, grid, dtype):
+    umci = create(config, dtype=dtype)
+    tokens, text = example(grid, config, dtype)
+    ours = np.asarray(jax.jit(lambda m, t, x: m(t, grid, x))(umci, tokens, text))
+    theirs = torch.stack(
+        [
+            torch_stage(stage, torch.from_numpy(x), grid, torch.from_numpy(text))
+            for stage, x in zip(umci.stages, tokens, strict=True)
+        ],
+        dim=1,
+    ).numpy()
+    assert ours.dtype == dtype
+    assert ours.shape == theirs.shape == (2, len(config.layers), *grid, 2)
+    return np.abs(ours - theirs).max() / np.abs(theirs).max()
+
+
+@pytest.mark.parametrize("grid", [(10, 13), (9, 9), (2, 5), (1, 1), (4, 19)])
+def test_equals_pytorch(grid):
+    assert worst_difference(CONFIG, grid, np.float32) < 1e-5
+
+
+def test_equals_pytorch_in_float64():
+    with jax.enable_x64(True):
+        assert worst_difference(CONFIG, (7, 11), np.float64) < 1e-9
+
+
+@pytest.mark.parametrize(("strip", "scale"), [(True, False), (False, True)])
+def test_ablations_equal_pytorch(strip, scale):
+    config = UmciConfig(12, 10, 8, (2, 4), (1, 2, 3), use_strip=strip, use_scale=scale)
+    assert worst_difference(config, (6, 5), np.float32) < 1e-5
+
+
+def test_probability_is_the_mean_over_stages_of_the_abnormal_channel():
+    grid = (3, 4)
+    umci = create(CONFIG)
+    tokens, text = example(grid)
+    tokens = [jnp.asarray(x) for x in tokens]
+    logits = np.asarray(umci(tokens, grid, jnp.asarray(text)), np.float64)
+    odds = np.exp(logits)
+    expected = (odds[..., 1] / odds.sum(-1)).mean(axis=1)
+    found = anomaly_probability(umci, tokens, grid, jnp.asarray(text))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    last = anomaly_probability(umci, tokens[1:], grid, jnp.asarray(text), 1)
+    np.testing.assert_allclose(last, odds[:, 1, ..., 1] / odds[:, 1].sum(-1), atol=1e-6)
+    assert np.abs(last - found).max() > 0.01
+
+
+def test_gradients_are_finite_where_norms_vanish():
+    umci = jax.tree.map(jnp.zeros_like, create(CONFIG))
+    tokens = [jnp.zeros((1, 12, CONFIG.width)) for _ in CONFIG.layers]
+    text = jnp.zeros((1, 2, CONFIG.text_dim))
+    gradient = jax.jit(jax.grad(lambda m: anomaly_probability(m, tokens, (3, 4), text).sum()))(umci)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_every_parameter_matters():
+    umci = create(CONFIG)
+    tokens, text = example((5, 6))
+    tokens = [jnp.asarray(x) for x in tokens]
+    weights = jnp.arange(60.0).reshape(2, 5, 6)
+
+    def loss(model):
+        return (anomaly_probability(model, tokens, (5, 6), jnp.asarray(text)) * weights).sum()
+
+    for path, leaf in jax.tree.leaves_with_path(jax.jit(jax.grad(loss))(umci)):
+        # A key's bias shifts all scores of a softmax alike.
+        if not jax.tree_util.keystr(path).endswith(".text_key.bias.value"):
+            assert np.abs(leaf).max() > 0, jax.tree_util.keystr(path)
+
+
+def test_works_in_bfloat16():
+    umci = create(CONFIG, dtype=jnp.bfloat16)
+    tokens, text = example((4, 5))
+    tokens = [jnp.asarray(x) for x in tokens]
+    assert umci(tokens, (4, 5), jnp.asarray(text)).dtype == jnp.bfloat16
+    assert anomaly_probability(umci, tokens, (4, 5), jnp.asarray(text)).dtype == jnp.float32
+
+
+def test_wrong_number_of_stages_and_bad_sizes_are_errors():
+    umci = create(CONFIG)
+    with pytest.raises(ValueError, match="2 UMCI stages"):
+        umci([jnp.zeros((1, 1, 12))], (1, 1), jnp.zeros((1, 2, 10)))
+    with pytest.raises(ConfigError, match="hidden_dim"):
+        UmciConfig(hidden_dim=0)
+    with pytest.raises(ConfigError, match="layers"):
+        UmciConfig(layers=())

@@ -1,1 +1,0 @@
-"""Prompts for CLIP and SAM: text ensembles, points, regions, cascades."""
