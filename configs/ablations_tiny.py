@@ -5,7 +5,6 @@ zsas ablations --config configs/ablations_tiny.py
 
 from zsas_jax.ablations import Ablations, Study, Variant
 from zsas_jax.data.synthetic.disturbed import DISTURBANCES
-from zsas_jax.training.config import DataConfig, OptimizerConfig, TrainConfig
 
 # ClipSAM's rough map is UMCI's alone.
 UMCI_ALONE = {"head.similarity_weight": 0.0}
@@ -57,10 +56,7 @@ CONFIG = Ablations(
                     clipsam(f"kernels {a} and {b}", scale_kernels=(a, b))
                     for a, b in ((3, 5), (5, 9))
                 ),
-                *(
-                    clipsam(f"threshold {x}", {"refiner.threshold": x})
-                    for x in (0.27, 0.47, 0.67)
-                ),
+                *(clipsam(f"threshold {x}", {"refiner.threshold": x}) for x in (0.27, 0.47, 0.67)),
             ),
         ),
         Study(

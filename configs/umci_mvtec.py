@@ -8,22 +8,22 @@ take 19 GB below runs/features. Scores are not known yet: neither the weights no
 at hand.
 """
 
-from zsas_jax.config import PipelineConfig
-from zsas_jax.networks.umci.config import UmciConfig
-from zsas_jax.training.config import (
-    AuxiliaryConfig,
-    OptimizerConfig,
-    TrainConfig,
-    UmciTaskConfig,
-)
+from zsas_jax.methods.heads.umci_training import UmciTraining
+from zsas_jax.networks.umci import UmciConfig
+from zsas_jax.tasks import HeadTask
+from zsas_jax.training.config import OptimizerConfig, PhotoSet, TrainConfig
 
 CONFIG = TrainConfig(
-    task="umci",
+    HeadTask(
+        head="umci",
+        size=518,
+        sizes=UmciConfig(),
+        training=UmciTraining(stage_weights=(0.1, 0.1, 0.1, 0.7)),
+        data=PhotoSet(name="mvtec"),
+        unknown_word=0.0,
+    ),
     epochs=6,
     batch_size=8,
-    umci=UmciConfig(),
-    auxiliary=AuxiliaryConfig(name="mvtec"),
-    umci_task=UmciTaskConfig(stage_weights=(0.1, 0.1, 0.1, 0.7), unknown_word=0.0),
+    method="clipsam",
     optimizer=OptimizerConfig(learning_rate=1e-4, weight_decay=0.01, clip_norm=0.0),
-    pipeline=PipelineConfig(method="clipsam", clip_image_size=518),
 )

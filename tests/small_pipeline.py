@@ -1,6 +1,6 @@
-"""A pipeline of small networks with random weights, and photos for it."""
+"""Methods on small networks with random weights, and photos for them."""
 
-import dataclasses
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,28 +10,17 @@ from PIL import Image
 from random_weights import random_weights
 from small_sam import SMALL_SAM
 
-from zsas_jax.config import Config, PipelineConfig
-from zsas_jax.networks.base import Model
+from zsas_jax.checkpoints import Compute
+from zsas_jax.config import from_dict
+from zsas_jax.methods import METHODS, find_method
+from zsas_jax.methods.base import ALL_STAGES, Photos
+from zsas_jax.networks.base import create_networks
 from zsas_jax.networks.clip import ClipConfig
 from zsas_jax.networks.umci import UmciConfig
-from zsas_jax.parts.rough import rough_segmentation
-from zsas_jax.segment import METHODS, segment
+from zsas_jax.segment import segment
 
-PIPELINE = PipelineConfig(
-    clip_image_size=(32, 40),
-    rough_threshold=0.3,
-    quantile=0.8,
-    point_distance=0.08,
-    ring_radius=0.08,
-    regions=3,
-    mmr_boxes=4,
-    mmr_points=5,
-    score_top_fraction=0.02,
-    return_prompts=True,
-    return_masks=True,
-)
-CONFIG = Config(
-    clip=ClipConfig(
+NETWORKS = {
+    "clip": ClipConfig(
         image_size=32,
         patch_size=8,
         vision_width=16,
@@ -44,24 +33,39 @@ CONFIG = Config(
         text_heads=1,
         embed_dim=12,
     ),
-    sam=SMALL_SAM,
-    umci=UmciConfig(width=16, text_dim=12, hidden_dim=8, scale_kernels=(3,), layers=(1, 2)),
-    pipeline=PIPELINE,
-)
+    "sam": SMALL_SAM,
+    "umci": UmciConfig(width=16, text_dim=12, hidden_dim=8, scale_kernels=(3,), layers=(1, 2)),
+}
+HEAD = {"views": {"image_size": [32, 40]}}
+REFINERS = {
+    "cascade": {
+        "foreground": {"threshold": 0.3, "quantile": 0.8},
+        "points": {"distance": 0.08, "ring_radius": 0.08},
+        "regions": 3,
+    },
+    "mmr": {"boxes": 4, "points": 5, "threshold": 0.3},
+}
 CANVAS = (48, 56)
 SIZES = np.array([[48, 40], [21, 56], [30, 33]], np.int32)
 ALL = tuple(METHODS)
 WITH_SAM = ("cascade", "clipsam")
-_ROUGH = jax.jit(rough_segmentation, static_argnames=("kind", "config"))
+
+
+class Run(NamedTuple):
+    """The static arguments of `segment`."""
+
+    method: str
+    config: Any
+    compute: Compute = Compute()
 
 
 def small_model():
     """Random weights of a size that makes rough maps vary and masks have both signs."""
-    return random_weights(lambda: Model(CONFIG, rngs=nnx.Rngs(0)), scale=0.25)
+    return random_weights(lambda: create_networks(NETWORKS, rngs=nnx.Rngs(0)), scale=0.25)
 
 
 def photos(seed=0, canvas=CANVAS, fill=0):
-    """Three smooth photos on canvases whose rest holds `fill` or, for None, noise."""
+    """Three smooth photos on canvases whose rest holds `fill` or, for None, noise; and text."""
     generator = np.random.default_rng(seed)
     rest = np.random.default_rng(seed + 99).integers(0, 256, (3, *canvas, 3), np.uint8)
     images = rest if fill is None else np.full_like(rest, fill)
@@ -73,15 +77,40 @@ def photos(seed=0, canvas=CANVAS, fill=0):
     return images, SIZES, text, np.array([5, 6, 7], np.uint32)
 
 
-def method_config(method, **changes):
-    return dataclasses.replace(PIPELINE, method=method, **changes)
+def method_config(name, compute=Compute(), **changes):
+    """A method with settings for these networks; head__views__turns=2 changes head.views.turns."""
+    method = find_method(name)
+    data: dict = {"head": HEAD, "score": {"top_fraction": 0.02}}
+    if method.refiner is not None:
+        data["refiner"] = REFINERS[method.refiner.name]
+    data = jax.tree.map(lambda leaf: leaf, data)
+    for path, value in changes.items():
+        place, (*parts, last) = data, path.split("__")
+        for part in parts:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return Run(name, from_dict(method.config, data), compute)
+
+
+def inputs(batch):
+    """(images, sizes, text, keys) as `segment` takes them."""
+    images, sizes, text, keys = map(jnp.asarray, batch)
+    return Photos(images, sizes, keys), text
 
 
 def run(model, batch, config):
-    return jax.tree.map(np.asarray, segment(model, *map(jnp.asarray, batch), config=config))
-
-
-def run_rough(model, images, sizes, text, kind, config):
-    """The rough segmentation alone: no SAM to compile."""
-    found = _ROUGH(model, images, sizes, text, kind=kind, config=config)
+    """`segment` with all stages, as NumPy arrays."""
+    found = segment(model, *inputs(batch), **config._asdict(), keep=ALL_STAGES)
     return jax.tree.map(np.asarray, found)
+
+
+def rough_map(out):
+    """The map of the head in what `run` gives."""
+    return out.stages["rough map"].values
+
+
+def run_rough(model, batch, config):
+    """The head alone: no SAM to compile."""
+    method = find_method(config.method)
+    head = jax.jit(method.head.rough, static_argnames="config")
+    return jax.tree.map(np.asarray, head(model, *inputs(batch), config=config.config.head))

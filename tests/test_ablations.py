@@ -5,10 +5,10 @@ import dataclasses
 import pathlib
 
 import pytest
+from zsas_jax.checkpoints.checkpoint import read_config
 
 from zsas_jax import ablations
 from zsas_jax.ablations import METRICS, Ablations, Arguments, Study, Variant
-from zsas_jax.checkpoints.checkpoint import read_config
 from zsas_jax.cli.common import load_config_file
 from zsas_jax.errors import ConfigError
 from zsas_jax.training.config import DataConfig, TrainConfig, UmciTaskConfig

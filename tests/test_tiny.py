@@ -6,9 +6,9 @@ import pathlib
 import numpy as np
 import pytest
 from PIL import Image
+from zsas_jax.checkpoints.checkpoint import checkpoint_path
 
 import zsas_jax
-from zsas_jax.checkpoints.checkpoint import checkpoint_path
 from zsas_jax.data.synthetic import SyntheticSource
 from zsas_jax.metrics import evaluate_maps
 

@@ -1,5 +1,6 @@
 """Zero-shot anomaly segmentation as one jitted program: raw photos in, anomaly maps out."""
 
+from collections import OrderedDict
 from typing import Any
 
 import chex
@@ -48,9 +49,10 @@ def _segment(
     photos = photos._replace(sizes=jnp.maximum(photos.sizes, 1))
     networks = cast_parameters(networks, compute.dtype)
     maps = found.segment(networks, photos, context, config, compute)
-    stages = {
-        name: stage for name, stage in maps.stages.items() if keep == ALL_STAGES or name in keep
-    }
+    # JAX sorts the keys of a plain dict.
+    stages = OrderedDict(
+        (name, stage) for name, stage in maps.stages.items() if keep == ALL_STAGES or name in keep
+    )
     return maps._replace(stages=stages)
 
 

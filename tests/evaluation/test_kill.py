@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 LINE = "--method umci --limit 60 --batch-size 2 --resolution 128 --bootstrap 10"
 
 
@@ -24,7 +24,8 @@ def results(output):
     directory = output / "synthetic" / "umci"
     metrics = json.loads((directory / "metrics.json").read_text())
     del metrics["timing"]
-    return metrics, (directory / "scores.csv").read_bytes()
+    files = [directory / "scores.csv", *directory.rglob("*.jpg")]
+    return metrics, {path.relative_to(directory): path.read_bytes() for path in files}
 
 
 @pytest.mark.full

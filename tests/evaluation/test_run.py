@@ -224,7 +224,7 @@ def test_only_failures(tmp_path):
 
 
 def test_faulty_weights_are_a_failure_of_each_photo(tmp_path):
-    result = run(Source(), tmp_path, config=Toy(gain=float("inf")))
+    result = run(Source(), tmp_path, config=Toy(score="faulty"))
     assert len(result.failures) == 10
     assert "not finite" in result.failures[0][1]
 

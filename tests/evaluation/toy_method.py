@@ -53,7 +53,11 @@ def segment(networks, photos, context, config, compute):
         "boxes": Boxes(jnp.full((count, 2, 4), 5.0), valid),
         "masks": masks,
     }
-    score = context["number"] / 10 if config.score == "category" else maps.max((1, 2))
+    score = {
+        "map": maps.max((1, 2)),
+        "category": context["number"] / 10,
+        "faulty": jnp.full(count, jnp.nan),
+    }[config.score]
     return Maps(maps, score, stages)
 
 
@@ -69,22 +73,22 @@ def register():
 BUNDLE = Bundle(Networks(), {}, Config(method="toy"))
 
 
+class Fatal:
+    """A mask at which the run ends, as by a kill."""
+
+    def __fspath__(self):
+        raise KeyboardInterrupt
+
+
 class Source:
     """Ten photos of two categories, every other one with a defect."""
 
     categories = ("metal nut", "tile")
 
-    def __init__(self, broken=(), batches=None):
-        self.broken, self.batches, self.reads = broken, batches, []
+    has_masks = True
 
-    @property
-    def has_masks(self):
-        """Looked at once a batch: here a run is interrupted."""
-        if self.batches is not None:
-            self.batches -= 1
-            if self.batches < 0:
-                raise KeyboardInterrupt
-        return True
+    def __init__(self, broken=(), fatal=None):
+        self.broken, self.fatal, self.reads = broken, fatal, []
 
     def __len__(self):
         return 2 * len(SHAPES)
@@ -104,7 +108,7 @@ class Source:
         image, mask = self.arrays(index)
         return {
             "image": b"broken" if index in self.broken else image,
-            "mask": mask if mask.any() else None,
+            "mask": Fatal() if index == self.fatal else mask if mask.any() else None,
             "name": f"{'crack' if index % 2 else 'good'}/{index}.jpg",
             "category": self.categories[index // len(SHAPES)],
             "defect": "crack" if index % 2 else "good",

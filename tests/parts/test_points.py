@@ -1,15 +1,13 @@
 """Point prompts against plain NumPy writings."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from zsas_jax.config import PipelineConfig
 from zsas_jax.parts.points import (
+    PointRules,
     co_feature_points,
     extreme_foreground,
     greedy_points,
@@ -171,14 +169,13 @@ def ppg_case():
     ],
 )
 def test_co_feature_points_equal_numpy(rule):
-    config = PipelineConfig(regions=4, top_k=3, negative_points=2, negative_rule=rule)
-    config = dataclasses.replace(config, point_distance=0.06, ring_radius=0.05)
+    config = PointRules(top_k=3, negatives=2, negative_rule=rule, distance=0.06, ring_radius=0.05)
     rough, inside, embedding = ppg_case()
 
     @jax.jit
     def ours(rough, inside, embedding):
         foreground = extreme_foreground(rough, inside, 0.47, 0.9)
-        regions = largest_regions(connected_components(foreground), config.regions)
+        regions = largest_regions(connected_components(foreground), 4)
         prompts = co_feature_points(rough, foreground, inside, regions, embedding, config)
         return foreground, regions, prompts
 
@@ -209,7 +206,7 @@ def test_co_feature_points_equal_numpy(rule):
 
 def test_stride_rule_is_chosen_by_name():
     rough, inside, embedding = ppg_case()
-    config = PipelineConfig(regions=1, top_k=3, point_rule="stride", point_stride=4 / 48**2)
+    config = PointRules(top_k=3, rule="stride", stride=4 / 48**2)
     foreground = jnp.asarray(inside & (rough > 0.6))
     regions = largest_regions(connected_components(foreground), 1)
     prompts = co_feature_points(

@@ -1,10 +1,10 @@
 """Checkpoint directories: networks, tokenizers and settings, saved, loaded, converted, averaged.
 
-    config.json        format version, sizes of the networks, settings of the methods
-    model.safetensors  one tensor per parameter, named by its path ("clip.visual.proj")
-    tokenizer.json     of the first network that reads text; those of others in a folder each
-    provenance.json    where the weights come from: files or data, sha256, converter
-    manifest.json      size and sha256 of every other file
+config.json        format version, sizes of the networks, settings of the methods
+model.safetensors  one tensor per parameter, named by its path ("clip.visual.proj")
+tokenizer.json     of the first network that reads text; those of others in a folder each
+provenance.json    where the weights come from: files or data, sha256, converter
+manifest.json      size and sha256 of every other file
 """
 
 from zsas_jax.checkpoints.bundle import Bundle, Compute, Config, Verdict

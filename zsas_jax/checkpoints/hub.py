@@ -4,118 +4,52 @@
     ~/.cache/zsas_jax/checkpoints/A+B/                           conversions, under hub names
 
 `XDG_CACHE_HOME` moves both. Files that were fetched by hand into the first place are used as they
-are; nothing is downloaded except by `python -m zsas_jax.weights download`.
+are; nothing is downloaded except by `zsas weights download`.
 """
 
-import os
 import pathlib
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from zsas_jax.config import suggestion
 from zsas_jax.errors import CheckpointError
-
-TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
-
-
-class HubModel(NamedTuple):
-    """One published checkpoint."""
-
-    network: str
-    weights: str  # file
-    config: str  # file
-    revision: str | None = None  # commit; None: the newest, recorded in provenance.json
-    sha256: str | None = None  # of the weights; None: compared with what the hub states
+from zsas_jax.files import cache_root, sha256
+from zsas_jax.networks import NETWORKS, Network
+from zsas_jax.networks.base import HubModel
 
 
-KNOWN: dict[str, HubModel] = {
-    "openai/clip-vit-base-patch32": HubModel(
-        "clip",
-        "pytorch_model.bin",
-        "config.json",
-        "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
-        "a63082132ba4f97a80bea76823f544493bffa8082296d62d71581a4feff1576f",
-    ),
-    "openai/clip-vit-base-patch16": HubModel(
-        "clip",
-        "pytorch_model.bin",
-        "config.json",
-        "57c216476eefef5ab752ec549e440a49ae4ae5f3",
-    ),
-    "openai/clip-vit-large-patch14": HubModel(
-        "clip",
-        "model.safetensors",
-        "config.json",
-        "32bd64288804d66eefd0ccbe215aa642df71cc41",
-        "a2bf730a0c7debf160f7a6b50b3aaf3703e7e88ac73de7a314903141db026dcb",
-    ),
-    "openai/clip-vit-large-patch14-336": HubModel(
-        "clip",
-        "pytorch_model.bin",
-        "config.json",
-        "ce19dc912ca5cd21c8a653c79e251e808ccabcd1",
-        "c6032c2e0caae3dc2d4fba35535fa6307dbb49df59c7e182b1bc4b3329b81801",
-    ),
-    "laion/CLIP-ViT-H-14-laion2B-s32B-b79K": HubModel(
-        "clip",
-        "open_clip_model.safetensors",
-        "open_clip_config.json",
-        "1c2b8495b28150b8a4922ee1c8edee224c284c0c",
-        "0084e75319a50ad85ef45377bad5bc38f2f58824459eb690048d51c9f8863be5",
-    ),
-    "timm/vit_base_patch16_plus_clip_240.laion400m_e32": HubModel(
-        "clip", "open_clip_model.safetensors", "open_clip_config.json"
-    ),
-    "facebook/sam-vit-base": HubModel(
-        "sam",
-        "model.safetensors",
-        "config.json",
-        "70c1a07f894ebb5b307fd9eaaee97b9dfc16068f",
-    ),
-    "facebook/sam-vit-large": HubModel(
-        "sam",
-        "model.safetensors",
-        "config.json",
-        "6851e0441005b0fb96f2cc4dfac472f3d1b14af1",
-    ),
-    "facebook/sam-vit-huge": HubModel(
-        "sam",
-        "model.safetensors",
-        "config.json",
-        "87aecf0df4ce6b30cd7de76e87673c49644bdf67",
-    ),
-}
+def known_models() -> dict[str, tuple[Network, HubModel]]:
+    """Hub name -> its network and what is published there."""
+    return {
+        name: (network, model)
+        for network in NETWORKS.values()
+        for name, model in network.hub.items()
+    }
 
 
 def is_hub_name(name: str) -> bool:
-    """Whether `name` is one of `KNOWN`, or a CLIP and a SAM of it joined by +."""
-    return all(part in KNOWN for part in name.split("+"))
+    """Whether `name` is a known hub name, or several joined by +."""
+    known = known_models()
+    return all(part in known for part in name.split("+"))
 
 
 def parse_name(name: str) -> dict[str, str]:
-    """Network -> hub name, CLIP first.
+    """Network -> hub name, in the order of the registry.
 
     Raises:
         CheckpointError: a name that is not known, or two of one network.
     """
+    known = known_models()
     found: dict[str, str] = {}
     for part in name.split("+"):
-        if part not in KNOWN:
-            raise CheckpointError(f"hub name {part!r} is not known{suggestion(part, KNOWN)}")
-        network = KNOWN[part].network
+        if part not in known:
+            raise CheckpointError(f"hub name {part!r} is not known{suggestion(part, known)}")
+        network = known[part][0].name
         if network in found:
-            raise CheckpointError(
-                f"{name!r} names two of {network}: expected one CLIP, one SAM or both"
-            )
+            raise CheckpointError(f"{name!r} names two of {network}: expected one of each network")
         found[network] = part
-    return dict(sorted(found.items()))
-
-
-def cache_root() -> pathlib.Path:
-    """`$XDG_CACHE_HOME/zsas_jax`, by default `~/.cache/zsas_jax`."""
-    root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(root) / "zsas_jax"
+    return {network: found[network] for network in NETWORKS if network in found}
 
 
 def files_directory(name: str) -> pathlib.Path:
@@ -124,7 +58,7 @@ def files_directory(name: str) -> pathlib.Path:
 
 
 def conversion_directory(name: str) -> pathlib.Path:
-    """Where the conversion of one or two hub names is kept, in whichever order they are given."""
+    """Where the conversion of hub names is kept, in whichever order they are given."""
     parts = parse_name(name).values()
     return cache_root() / "checkpoints" / "+".join(part.replace("/", "--") for part in parts)
 
@@ -138,8 +72,7 @@ def require_conversion(name: str) -> pathlib.Path:
     directory = conversion_directory(name)
     if not directory.is_dir():
         raise CheckpointError(
-            f"checkpoint {name!r} is not in {directory.parent}: run "
-            f"python -m zsas_jax.weights download {name}"
+            f"checkpoint {name!r} is not in {directory.parent}: run zsas weights download {name}"
         )
     return directory
 
@@ -152,16 +85,11 @@ def fetch(name: str) -> tuple[pathlib.Path, dict[str, Any]]:
     Raises:
         CheckpointError: the hub cannot be reached and the files are not there, or a wrong hash.
     """
-    from zsas_jax.checkpoints.checkpoint import sha256
-
-    model, directory = KNOWN[name], files_directory(name)
+    (network, model), directory = known_models()[name], files_directory(name)
     origin: dict[str, Any] = {"hub": name, "revision": model.revision}
     published = model.sha256
-    there = all((directory / file).is_file() for file in (model.weights, model.config))
-    if model.network == "clip":
-        there = there and _has_tokenizer(directory)
-    if not there:
-        revision, stated = _download(name, model, directory)
+    if not _complete(network, model, directory):
+        revision, stated = _download(name, network, model, directory)
         origin["revision"] = revision
         published = published or stated
     if published:
@@ -175,20 +103,22 @@ def fetch(name: str) -> tuple[pathlib.Path, dict[str, Any]]:
     return directory, origin
 
 
-def _has_tokenizer(directory: pathlib.Path) -> bool:
-    from zsas_jax.networks.clip.vocabulary import MERGES_NAMES
-
-    names = {file.name for file in directory.iterdir()}
-    whole, *halves = TOKENIZER_FILES
-    return whole in names or {*halves} <= names or bool({*MERGES_NAMES} & names)
+def _complete(network: Network, model: HubModel, directory: pathlib.Path) -> bool:
+    names = {file.name for file in directory.iterdir()} if directory.is_dir() else set()
+    tokenizers = network.tokenizer.names if network.tokenizer else ((),)
+    return {model.weights, model.config} <= names and any({*each} <= names for each in tokenizers)
 
 
-def _download(name: str, model: HubModel, directory: pathlib.Path) -> tuple[str, str | None]:
+def _download(
+    name: str, network: Network, model: HubModel, directory: pathlib.Path
+) -> tuple[str, str | None]:
     """The commit that was fetched, and the weights' sha256 as the hub states it."""
+    tokenizers = network.tokenizer.names if network.tokenizer else ()
+    wanted = [model.weights, model.config, *(file for names in tokenizers for file in names)]
+    choices = " or ".join(" and ".join(names) for names in tokenizers)
     by_hand = (
-        f"fetch {model.weights}, {model.config} and, for a CLIP, {' or '.join(TOKENIZER_FILES)} "
-        f"from https://huggingface.co/{name}/tree/{model.revision or 'main'} into {directory} "
-        "and run this command again"
+        f"fetch {model.weights} and {model.config}{choices and f', with {choices},'} from https://huggingface.co/{name}/tree/{model.revision or 'main'} into "
+        f"{directory} and run this command again"
     )
     try:
         import huggingface_hub
@@ -197,14 +127,11 @@ def _download(name: str, model: HubModel, directory: pathlib.Path) -> tuple[str,
             f"downloading needs huggingface_hub: install zsas_jax[convert], or {by_hand}"
         ) from error
     try:
-        wanted = [model.weights, model.config]
-        if model.config == "config.json":
-            wanted.append("preprocessor_config.json")
-        if model.network == "clip":
-            wanted += TOKENIZER_FILES
         info = huggingface_hub.HfApi().model_info(
             name, revision=model.revision, files_metadata=True
         )
+        if model.config == "config.json":
+            wanted.append("preprocessor_config.json")
         huggingface_hub.snapshot_download(
             name, revision=info.sha, allow_patterns=wanted, local_dir=directory
         )

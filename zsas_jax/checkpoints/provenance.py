@@ -2,22 +2,11 @@
 
 import json
 import os
-import pathlib
-from typing import Any
 
-from zsas_jax.training.config import TrainConfig
+from zsas_jax.checkpoints.paths import checkpoint_path
+from zsas_jax.errors import CheckpointError
 
 FILE = "provenance.json"
-
-
-def describe(config: TrainConfig, dataset: str) -> dict[str, Any]:
-    """What a run saves beside its result: the data sets of this run and of its `init`."""
-    return {
-        "trained_on": list(dict.fromkeys([dataset, *trained_on(*config.init)])),
-        "task": config.task,
-        "categories": list(config.auxiliary.categories),
-        "init": [pathlib.Path(directory).name for directory in config.init],
-    }
 
 
 def trained_on(*checkpoints: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -26,10 +15,8 @@ def trained_on(*checkpoints: str | os.PathLike[str]) -> tuple[str, ...]:
 
 
 def _trained_on(checkpoint: str | os.PathLike[str]) -> tuple[str, ...]:
-    from zsas_jax.checkpoints.checkpoint import checkpoint_path
-
     try:
-        stored = json.loads((checkpoint_path(checkpoint) / FILE).read_text())
+        stored = json.loads((checkpoint_path(checkpoint) / FILE).read_text("utf-8"))
         return tuple(str(name) for name in stored.get("trained_on", ()))
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError, CheckpointError):
         return ()

@@ -14,11 +14,9 @@ import filelock
 import numpy as np
 from tqdm import tqdm
 
-from zsas_jax.data.synthetic import TrainingSource
+from zsas_jax.data.synthetic import VERSION, TrainingSource
 from zsas_jax.errors import DatasetError
 
-# Raised when a change of the generator makes old pools stale.
-GENERATOR_VERSION = 12
 _CHUNK = 64
 
 
@@ -64,7 +62,7 @@ def open_pool(
     Raises:
         DatasetError: no room on the disk.
     """
-    settings = json.dumps([GENERATOR_VERSION, pictures, size, seed])
+    settings = json.dumps([VERSION, pictures, size, seed])
     name = hashlib.sha256(settings.encode()).hexdigest()[:12]
     directory = pathlib.Path(cache_dir) / f"synthetic-{name}"
     if not directory.is_dir():

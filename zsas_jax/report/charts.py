@@ -95,6 +95,7 @@ def histogram_chart(
         axes.bar(left + half, anomalous, half, align="edge", color=ANOMALOUS, label="anomalous")
         axes.axvline(threshold, color="black", linestyle="--", label="verdict's threshold")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.margins(y=0.4)  # room for the legend
         axes.set(xlabel="image score", ylabel="pictures")
         axes.legend()
 

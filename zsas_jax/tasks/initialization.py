@@ -14,10 +14,9 @@ from flax import nnx
 from jaxtyping import Float, UInt8
 
 from zsas_jax.errors import ConfigError
-from zsas_jax.networks.clip import Clip
+from zsas_jax.networks.clip import Clip, ClipConfig
 from zsas_jax.networks.sam import Sam
 from zsas_jax.ops.position import resample_positions
-from zsas_jax.tasks.starting import clip_statistics
 
 WHITENING_EPSILON = 1e-2
 ATTENTION_SHARES = (0.7, 0.7)
@@ -230,3 +229,11 @@ def mimetic_attention(
     value, output = near_identity(VALUE_SHARES, -1.0)
     kernel = np.concatenate([*queries, *keys, value], axis=1)
     return kernel.astype(np.float32), output.astype(np.float32)
+
+
+def clip_statistics(config: ClipConfig) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """CLIP's mean and standard deviation, stated for [0, 1], in levels of 0..255."""
+    return (
+        tuple(255 * value for value in config.pixel_mean),
+        tuple(255 * value for value in config.pixel_std),
+    )

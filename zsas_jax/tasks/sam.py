@@ -1,26 +1,129 @@
 """Promptable segmentation as SAM is trained (Kirillov et al. 2023, section 3 and appendix A)."""
 
-from typing import Any
+import dataclasses
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 from scipy import ndimage
 
+from zsas_jax.checkpoints import Bundle
+from zsas_jax.config import Between, check_fields
 from zsas_jax.data.synthetic.targets import find_targets
+from zsas_jax.errors import ConfigError
 from zsas_jax.networks import sam as sam_network
-from zsas_jax.networks.sam import Sam
-from zsas_jax.training import losses
-from zsas_jax.training.config import SamTaskConfig
+from zsas_jax.networks.clip import NETWORK as CLIP_NETWORK
+from zsas_jax.networks.sam import Sam, SamConfig, normalize_pixels, resized
+from zsas_jax.ops import losses
+from zsas_jax.ops.layers import cast_parameters
+from zsas_jax.tasks import starting
+from zsas_jax.tasks.initialization import (
+    align_positions,
+    initialize_image_encoder,
+    transfer_image_tower,
+)
+from zsas_jax.training.config import Generated, TaskConfig, TrainConfig
+from zsas_jax.training.generated import generated_batches, some_images, steps_per_epoch
+from zsas_jax.training.loop import Batch, Scalars, Task
+from zsas_jax.training.provenance import describe
 
+CLIP = CLIP_NETWORK.name
 # Slots kept free for the click that corrects the first round's mask.
 CORRECTIONS = 1
 _SMALLEST = 24  # pixels of a segment that can be a target
 
 
+@dataclasses.dataclass(frozen=True)
+class SamTask(TaskConfig):
+    """Promptable segmentation as SAM is trained (SAM, appendix A): clicks, boxes, masks."""
+
+    sizes: SamConfig | None = None
+    """Of a fresh SAM; None takes that of `init`."""
+    data: Generated = Generated()
+
+    view_size: int = 0
+    """Side of the training views in pixels, and of the saved SAM's input frame; 0 is that of the
+    config or of `init`, whose learned positions are resampled for another."""
+    from_clip: bool = False
+    """Whether a fresh SAM's image encoder starts from the image tower of `init`'s CLIP."""
+    prompts: Annotated[int, Between(1)] = 4
+    """Targets (segments) per picture."""
+    points: Annotated[int, Between(2)] = 8
+    """Point slots of a prompt: first clicks, then one correction; at least 2."""
+    single_click: Annotated[float, Between(0, 1)] = 0.4
+    """Share of targets with one click inside as their first prompt (half of SAM's, the others begin
+    with a box). The others have up to half the slots inside and as many around them, as a rough
+    map's prompts."""
+    focal_weight: float = 20.0
+    dice_weight: float = 1.0
+    iou_weight: float = 1.0
+    box_noise: Annotated[float, Between(0)] = 0.1
+    """Standard deviation of a box corner, as a fraction of the box side (SAM: 10 %)."""
+    box_shift: Annotated[float, Between(0, 1)] = 20 / 1024
+    """Greatest shift of a box corner, as a fraction of the picture's side (SAM: 20 of 1024 pixels).
+    Boxes of a rough map are farther off."""
+    box_exact: Annotated[float, Between(0, 1)] = 0.0
+    """Share of boxes without noise."""
+    defect_share: Annotated[float, Between(0, 1)] = 0.5
+    """Share of targets that are defects where the picture has one."""
+
+    def __post_init__(self):
+        check_fields(self, "task")
+
+
+def sam_task(config: TrainConfig, task: SamTask) -> Task:
+    """A fresh or further trained SAM on the generator's pictures.
+
+    Raises:
+        ConfigError: no sizes, or `from_clip` without a CLIP.
+    """
+    name = sam_network.NETWORK.name
+    start = starting.start(config, {name: task.sizes})
+    sizes: SamConfig = starting.sizes_of(start, name, "task.sizes")
+    size = task.view_size or sizes.image_size
+    if start.model.has(name):
+        sam = getattr(start.model, name)
+    else:
+        sam = starting.fresh(lambda: Sam(sizes, rngs=nnx.Rngs(config.seed)))
+        align_positions(sam, config.seed)
+        if not task.from_clip:
+            initialize_image_encoder(sam, some_images(task.data), config.seed)
+        elif not start.model.has(CLIP):
+            raise ConfigError("task.from_clip is set, but `init` has no CLIP: expected one")
+        else:
+            transfer_image_tower(sam, getattr(start.model, CLIP), some_images(task.data))
+            start = starting.without(start, CLIP)  # Not part of what this run saves.
+    if size != sizes.image_size:
+        sam = resized(sam, size)
+    graphdef, params, frozen = nnx.split(sam, nnx.Param, ...)
+
+    def sample(view: dict[str, Any], rng: np.random.Generator) -> Batch:
+        return sam_sample(view, rng, task)
+
+    def loss(params, frozen, batch: Batch, key: jax.Array) -> tuple[jax.Array, Scalars]:
+        sam = cast_parameters(nnx.merge(graphdef, params, frozen), config.precision)
+        pixels = normalize_pixels(batch["image"].astype(jnp.float32), sam.config)
+        return sam_loss(sam, pixels, batch, key, task)
+
+    def export(params) -> Bundle:
+        return starting.with_networks(start, **{name: nnx.merge(graphdef, params, frozen)})
+
+    return Task(
+        params,
+        frozen,
+        loss,
+        generated_batches(config, task.data, size, sample),
+        export,
+        steps_per_epoch(config, task.data),
+        provenance=describe(config, task.data),
+    )
+
+
 def sam_sample(
-    view: dict[str, Any], rng: np.random.Generator, config: SamTaskConfig
+    view: dict[str, Any], rng: np.random.Generator, config: SamTask
 ) -> dict[str, np.ndarray]:
     """Targets of one picture with their first clicks and noisy boxes.
 
@@ -60,7 +163,7 @@ def sam_loss(
     pixels: Float[Array, "b s s 3"],
     batch: dict[str, Array],
     key: jax.Array,
-    config: SamTaskConfig,
+    config: SamTask,
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     """Three rounds on one image embedding, each scored by the best of its masks.
 
@@ -106,7 +209,7 @@ def _score(
     prediction: sam_network.MaskPrediction,
     targets: Float[Array, "b r h w"],
     weight: Float[Array, "b r"],
-    config: SamTaskConfig,
+    config: SamTask,
 ) -> tuple[Float[Array, ""], Float[Array, "b r h w"], Float[Array, ""]]:
     """Loss, the logits of the mask with the highest predicted IoU, and their mean true IoU."""
     logits = prediction.logits.astype(jnp.float32)
@@ -135,7 +238,7 @@ def _correction(
 
 
 def _choose_targets(
-    segments: np.ndarray, defect: np.ndarray, rng: np.random.Generator, config: SamTaskConfig
+    segments: np.ndarray, defect: np.ndarray, rng: np.random.Generator, config: SamTask
 ) -> list[np.ndarray]:
     """Up to R masks: objects, parts, and connected pieces of the defect, defects preferred."""
     defects, things = find_targets(segments, defect, _SMALLEST)
@@ -151,7 +254,7 @@ def _choose_targets(
     return chosen
 
 
-def _noisy_box(target: np.ndarray, rng: np.random.Generator, config: SamTaskConfig) -> np.ndarray:
+def _noisy_box(target: np.ndarray, rng: np.random.Generator, config: SamTask) -> np.ndarray:
     rows, columns = np.flatnonzero(target.any(1)), np.flatnonzero(target.any(0))
     # The first and the last pixel inside, as the pipeline's boxes; SAM adds half a pixel itself.
     box = np.array([columns[0], rows[0], columns[-1], rows[-1]], np.float32)

@@ -1,64 +1,97 @@
 """What tasks start from and what they save."""
 
 import dataclasses
-import pathlib
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, UInt8
 
-from zsas_jax.checkpoints.checkpoint import Bundle, load
-from zsas_jax.config import Config
+from zsas_jax.checkpoints import Bundle, Config, load
 from zsas_jax.errors import ConfigError
-from zsas_jax.networks.base import Model
-from zsas_jax.networks.clip.config import ClipConfig
-from zsas_jax.networks.clip.tokenizer import Tokenizer
+from zsas_jax.networks import Networks
+from zsas_jax.networks.base import check_networks
 from zsas_jax.training.config import TrainConfig
 
 Network = TypeVar("Network", bound=nnx.Module)
 
 
-def start(config: TrainConfig) -> Bundle:
-    """The networks of all checkpoints of `init`, and the sizes of these and of the fresh ones.
+def start(config: TrainConfig, fresh_sizes: Mapping[str, Any]) -> Bundle:
+    """The networks and settings of all checkpoints of `init`; later ones take precedence.
 
-    Parameters are float32, however they are stored: bfloat16 loses an optimizer's small steps.
+    Its config also has the sizes of networks that are to be made. Parameters are float32, however
+    they are stored: bfloat16 loses an optimizer's small steps.
+
+    Args:
+        config: of the run.
+        fresh_sizes: network -> its sizes in the task's config, or None.
 
     Raises:
-        ConfigError: sizes in the config that are not those of `init`.
+        ConfigError: sizes in the config that are not those of `init`, or networks that do not fit.
     """
-    model, tokenizer, parts = Model(Config(), rngs=nnx.Rngs(0)), None, {}
+    begun = Bundle(Networks(), {}, Config())
     for directory in config.init:
-        bundle = load(pathlib.Path(directory), dtype=jnp.float32)
-        if bundle.model.clip is not None:
-            tokenizer = bundle.tokenizer  # Another CLIP's vocabulary has other numbers.
-        for name in ("clip", "sam", "umci"):
-            if getattr(bundle.model, name) is not None:
-                setattr(model, name, getattr(bundle.model, name))
-                parts[name] = getattr(bundle.config, name)
-    for name in ("clip", "sam", "umci"):
-        asked = getattr(config, name)
-        if asked is not None and parts.setdefault(name, asked) != asked:
+        found = load(directory, dtype=jnp.float32)
+        begun = Bundle(
+            begun.model.replace(**{name: getattr(found.model, name) for name in found.model.names}),
+            # Another network's vocabulary has other numbers.
+            {
+                **{k: v for k, v in begun.tokenizers.items() if k not in found.model.names},
+                **found.tokenizers,
+            },
+            _merged(begun.config, found.config),
+        )
+    sizes = dict(begun.config.networks)
+    for name, asked in fresh_sizes.items():
+        if asked is not None and sizes.setdefault(name, asked) != asked:
             raise ConfigError(
                 f"{name} in the config has other sizes than in init ({', '.join(config.init)}): "
                 "expected the same, or none in the config"
             )
-    return Bundle(model, tokenizer, Config(**parts, pipeline=config.pipeline))
+    check_networks(sizes)
+    chosen = dataclasses.replace(
+        begun.config, networks=sizes, method=config.method or begun.config.method
+    )
+    return begun._replace(config=chosen)
 
 
-def require_tokenizer(tokenizer: Tokenizer | None) -> Tokenizer:
-    """The tokenizer of the CLIP that a run starts from.
+def _merged(first: Config, second: Config) -> Config:
+    return Config(
+        {**first.networks, **second.networks},
+        second.method or first.method,
+        {**first.methods, **second.methods},
+        {**first.verdicts, **second.verdicts},
+        second.compute,
+    )
+
+
+def sizes_of(begun: Bundle, name: str, field: str) -> Any:
+    """The sizes of a network that a run starts from or makes.
+
+    Raises:
+        ConfigError: neither the config nor `init` has them.
+    """
+    if name not in begun.config.networks:
+        raise ConfigError(
+            f"{field} is empty and `init` has no {name}: expected its sizes, or a checkpoint that "
+            "has it"
+        )
+    return begun.config.networks[name]
+
+
+def require_tokenizer(begun: Bundle, name: str) -> Any:
+    """The tokenizer of a network that a run starts from.
 
     Raises:
         ConfigError: there is none.
     """
-    if tokenizer is None:
+    if begun.tokenizers.get(name) is None:
         raise ConfigError(
-            "the CLIP of `init` has no tokenizer: expected one that was converted with --tokenizer"
+            f"the {name} of `init` has no tokenizer: expected one that was converted with "
+            "--tokenizer"
         )
-    return tokenizer
+    return begun.tokenizers[name]
 
 
 def fresh(create: Callable[[], Network]) -> Network:
@@ -66,28 +99,16 @@ def fresh(create: Callable[[], Network]) -> Network:
     return jax.jit(create)()
 
 
-def bundle(model: Model, tokenizer: Tokenizer | None, parts: Config) -> Bundle:
-    """What is saved: the sizes of networks that are not there go."""
-    absent = {name: None for name in ("clip", "sam", "umci") if getattr(model, name) is None}
-    return Bundle(model, tokenizer, dataclasses.replace(parts, **absent))
+def without(begun: Bundle, *names: str) -> Bundle:
+    """The bundle without some networks and what belongs to them."""
+    model = begun.model.replace(**dict.fromkeys(names))
+    tokenizers = {name: one for name, one in begun.tokenizers.items() if name not in names}
+    sizes = {name: one for name, one in begun.config.networks.items() if name not in names}
+    return Bundle(model, tokenizers, dataclasses.replace(begun.config, networks=sizes))
 
 
-def normalize(
-    images: UInt8[Array, "b h w 3"], mean: tuple[float, ...], std: tuple[float, ...]
-) -> Float[Array, "b h w 3"]:
-    """Levels 0..255 to normalised pixels; `mean` and `std` are in the same levels."""
-    return (images.astype(jnp.float32) - jnp.asarray(mean)) / jnp.asarray(std)
-
-
-def clip_statistics(config: ClipConfig) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """CLIP's mean and standard deviation, stated for [0, 1], in levels of 0..255."""
-    return (
-        tuple(255 * value for value in config.pixel_mean),
-        tuple(255 * value for value in config.pixel_std),
-    )
-
-
-def mean_pool(x: Float[Array, "b h w"], factor: int) -> Float[Array, "b i j"]:
-    """Means of square blocks."""
-    b, h, w = x.shape
-    return x.reshape(b, h // factor, factor, w // factor, factor).mean((2, 4))
+def with_networks(begun: Bundle, **networks: Any) -> Bundle:
+    """The bundle with trained networks in it; sizes of networks that are not there go."""
+    model = begun.model.replace(**networks)
+    sizes = {name: getattr(model, name).config for name in model.names}
+    return Bundle(model, begun.tokenizers, dataclasses.replace(begun.config, networks=sizes))

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from zsas_jax.training.config import DataConfig
+from zsas_jax.training.config import Generated
 
 # The defect type of pasted patches; the generator draws none of this name.
 FOREIGN_PATCH = "contrasting_patch"
@@ -17,7 +17,7 @@ def augment(
     sample: dict[str, Any],
     rng: np.random.Generator,
     size: int,
-    config: DataConfig,
+    config: Generated,
     other: np.ndarray | None = None,
     ground: np.ndarray | None = None,
 ) -> dict[str, Any]:

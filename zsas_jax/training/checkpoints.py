@@ -27,13 +27,10 @@ _FREE = {
     "log_every",
     "sample_maps",
     "shard_frozen",
-    "data.cache_dir",
-    "data.workers",
-    "auxiliary.data_dir",
-    "auxiliary.cache_dir",
-    "auxiliary.workers",
-    "umci_task.tuning_per_class",
-    "umci_task.calibration_per_class",
+    "task.data.cache_dir",
+    "task.data.data_dir",
+    "task.data.workers",
+    "task.data.processes",
 }
 
 
@@ -226,20 +223,18 @@ def check_directory(config: TrainConfig, output_dir: pathlib.Path, *, resume: bo
             raise CheckpointError(
                 f"{file} is damaged ({error}): expected a run's config"
             ) from error
-        # A field that an older version did not have meant its default.
-        defaults = _flat(to_dict(TrainConfig(config.task, steps=1)))
         asked = _flat(to_dict(config))
         changed = [
             name
             for name in sorted(asked.keys() | found.keys())
-            if asked.get(name, defaults.get(name)) != found.get(name, defaults.get(name))
+            if asked.get(name) != found.get(name)
         ]
         if changed := [name for name in changed if name not in _FREE]:
             first = changed[0]
             raise CheckpointError(
                 f"{output_dir} holds a run of another configuration: {', '.join(changed)} differ"
                 f"{'s' if len(changed) == 1 else ''}, for example {first} was "
-                f"{found.get(first, defaults.get(first))} and is {asked.get(first)} now"
+                f"{found.get(first)} and is {asked.get(first)} now"
             )
     elif resume:
         raise CheckpointError(f"{output_dir} holds no run to resume: {file} is missing")

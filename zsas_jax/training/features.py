@@ -1,7 +1,7 @@
-"""Patch tokens of the frozen CLIP on disk: computed once, read in every epoch.
+"""What a trained head reads of photos, on disk: computed once, read in every epoch.
 
-    CACHE_DIR/<key>/key.json            weights, layers, size: what makes tokens these
-    CACHE_DIR/<key>/<ab>/<photo>.npy    bfloat16 [layers, patches, width], by the photo's content
+    CACHE_DIR/<key>/key.json            weights, sizes, settings: what makes features these
+    CACHE_DIR/<key>/<ab>/<photo>.npy    bfloat16, the leaves stacked, by the photo's content
 
 A file appears by renaming, complete and flushed, so that runs may share a directory and be killed
 at any time. Files of another length are computed anew.
@@ -11,13 +11,14 @@ import concurrent.futures
 import dataclasses
 import functools
 import hashlib
+import io
 import json
 import logging
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import grain
 import jax
@@ -25,42 +26,81 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import BFloat16, UInt8
+from jaxtyping import Array, BFloat16, UInt8
 from tqdm import tqdm
 
 from zsas_jax.data.sources import AnomalySource, Record
 from zsas_jax.errors import ConfigError
 from zsas_jax.files import atomic_path
-from zsas_jax.networks import clip as clip_network
-from zsas_jax.networks.clip import Clip
-from zsas_jax.tasks.starting import clip_statistics, normalize
+from zsas_jax.methods.base import Head
+from zsas_jax.networks import Networks
+from zsas_jax.training.devices import wait_for_all
 from zsas_jax.training.photos import read_photo, stretch
 
-FORMAT = 1
-Tokens = BFloat16[np.ndarray, "layers patches width"]
+FORMAT = 2
+Tokens = BFloat16[np.ndarray, "..."]
 
 logger = logging.getLogger(__name__)
 
 
+class Features(NamedTuple):
+    """A head's features of photos, as a function of frozen networks."""
+
+    head: Head
+    config: Any
+    """The head's."""
+    networks: Networks
+    """All that the head needs, the trained one included, whose sizes alone may be looked at."""
+    size: int
+    """Side of the photos, pixels."""
+
+    def __call__(self, networks: Networks, images: UInt8[Array, "b h w 3"]) -> Any:
+        """The pytree that the head's training reads."""
+        assert self.head.training is not None
+        return self.head.training.features(networks, images, self.config)
+
+    @property
+    def frozen(self) -> Networks:
+        """The networks that the features come from."""
+        assert self.head.training is not None
+        return self.networks.replace(**{self.head.training.network: None})
+
+    @property
+    def abstract(self) -> Any:
+        """Shapes of the features of one photo."""
+        image = jax.ShapeDtypeStruct((1, self.size, self.size, 3), jnp.uint8)
+        return jax.eval_shape(self, self.networks, image)
+
+
 class FeatureCache:
-    """The tokens of one CLIP, its layers and one input size.
+    """The features of one head's frozen networks at one input size.
 
     Raises:
-        ConfigError: a directory that cannot be written, or whose key was changed.
+        ConfigError: a directory that cannot be written, or whose key was changed; features that
+            are not arrays of one shape.
     """
 
-    def __init__(self, root: str | os.PathLike[str], clip: Clip, layers: Sequence[int], size: int):
-        config = clip.config
-        patches = (size // config.patch_size) ** 2
-        self.shape = (len(layers), patches, config.vision_width)
+    def __init__(self, root: str | os.PathLike[str], features: Features):
+        leaves, self._tree = jax.tree.flatten(features.abstract)
+        shapes = {leaf.shape[1:] for leaf in leaves}
+        if len(shapes) != 1:
+            raise ConfigError(
+                f"features of head {features.head.name!r} have the shapes {sorted(shapes)}, which "
+                "the cache cannot hold: expected --task.data.no-cache"
+            )
+        self.shape = (len(leaves), *shapes.pop())
         key = {
             "format": FORMAT,
-            "weights": weights_digest(clip),
-            "clip": dataclasses.asdict(config),
-            "layers": list(layers),
-            "size": size,
+            "weights": weights_digest(features.frozen),
+            "networks": {
+                name: dataclasses.asdict(getattr(features.networks, name).config)
+                for name in features.networks.names
+            },
+            "head": features.head.name,
+            "shape": list(self.shape),
+            "size": features.size,
             "resampling": "Pillow bicubic, stretched",
-            "computed_in": str(clip.visual.proj.dtype),
+            "computed_in": sorted({str(leaf.dtype) for leaf in leaves}),
         }
         text = json.dumps(key, indent=1, sort_keys=True) + "\n"
         root = pathlib.Path(root)
@@ -85,6 +125,10 @@ class FeatureCache:
                 root,
                 ", ".join(sorted(others)),
             )
+
+    def unpack(self, stored: Any) -> Any:
+        """Stacked features [b, leaves, ...] as the pytree that the head reads."""
+        return jax.tree.unflatten(self._tree, [stored[:, k] for k in range(self.shape[0])])
 
     @property
     def nbytes(self) -> int:
@@ -117,8 +161,8 @@ class FeatureCache:
         except OSError as error:
             raise ConfigError(
                 f"features cannot be written to {self.directory} ({error.strerror}): expected "
-                f"{self.nbytes / 1e6:.1f} MB for each photo, another --auxiliary.cache-dir, or "
-                "--auxiliary.no-cache; what was written is kept"
+                f"{self.nbytes / 1e6:.1f} MB for each photo, another --task.data.cache-dir, or "
+                "--task.data.no-cache; what was written is kept"
             ) from error
 
     def require_space(self, photos: int) -> None:
@@ -132,7 +176,7 @@ class FeatureCache:
             raise ConfigError(
                 f"the features of {photos} photos need {photos * self.nbytes / 1e9:.1f} GB in "
                 f"{self.directory}, where {free / 1e9:.1f} GB are free: expected another "
-                "--auxiliary.cache-dir, or --auxiliary.no-cache"
+                "--task.data.cache-dir, or --task.data.no-cache"
             )
 
     def _path(self, photo: str) -> pathlib.Path:
@@ -145,8 +189,6 @@ class FeatureCache:
 
 def _npy(tokens: np.ndarray) -> bytes:
     """The file's bytes; NumPy's format knows no bfloat16, so its bits are stored."""
-    import io
-
     file = io.BytesIO()
     np.save(file, np.ascontiguousarray(tokens).view(np.uint16))
     return file.getvalue()
@@ -159,10 +201,10 @@ def _write_whole(path: pathlib.Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def weights_digest(clip: Clip) -> str:
-    """Hash of the image tower's parameters."""
+def weights_digest(networks: Networks) -> str:
+    """Hash of all arrays of frozen networks."""
     digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_flatten_with_path(clip.visual)[0]:
+    for path, leaf in jax.tree_util.tree_flatten_with_path(networks)[0]:
         values = np.asarray(leaf)
         digest.update(f"{jax.tree_util.keystr(path)} {values.dtype} {values.shape}".encode())
         digest.update(np.ascontiguousarray(values).view(np.uint8).data)
@@ -186,14 +228,6 @@ def photo_digest(record: Record) -> str:
     return digest.hexdigest()
 
 
-@functools.partial(jax.jit, static_argnames="layers")
-def patch_tokens(clip: Clip, images: UInt8[jax.Array, "b h w 3"], layers: tuple[int, ...]):
-    """bfloat16 [b, layers, patches, width] of photos at CLIP's input size."""
-    pixels = normalize(images, *clip_statistics(clip.config))
-    tokens = clip_network.encode_image(clip, pixels, layers).patch_tokens
-    return jnp.stack(tokens, axis=1).astype(jnp.bfloat16)
-
-
 def fill(
     cache: FeatureCache,
     source: AnomalySource,
@@ -211,8 +245,6 @@ def fill(
     Raises:
         ConfigError: no room. ImageError: a photo that cannot be read.
     """
-    from zsas_jax.training.devices import wait_for_all
-
     indices = list(indices)
     with concurrent.futures.ThreadPoolExecutor(workers) as executor:
         digests = dict(
@@ -251,17 +283,20 @@ def _compute(cache, batch, digests: dict[int, str], encode: Callable, batch_size
         cache.write(digests[int(index)], rows)
 
 
-def make_encoder(clip: Clip, layers: tuple[int, ...]) -> Callable[[np.ndarray], np.ndarray]:
-    """Photos uint8 [b, size, size, 3] -> their tokens, over this process's devices."""
+def make_encoder(features: Features) -> Callable[[np.ndarray], np.ndarray]:
+    """Photos uint8 [b, size, size, 3] -> their features, stacked, over this process's devices."""
     devices = jax.local_devices()
     mesh = Mesh(np.array(devices), ("data",))
-    everywhere = jax.device_put(clip, NamedSharding(mesh, PartitionSpec()))
+    everywhere = jax.device_put(features.networks, NamedSharding(mesh, PartitionSpec()))
     shared = NamedSharding(mesh, PartitionSpec("data"))
+
+    @jax.jit
+    def stacked(networks, images):
+        return jnp.stack(jax.tree.leaves(features(networks, images)), axis=1).astype(jnp.bfloat16)
 
     def encode(images: np.ndarray) -> np.ndarray:
         rest = -len(images) % len(devices)
         padded = np.pad(images, [(0, rest), (0, 0), (0, 0), (0, 0)])
-        tokens = patch_tokens(everywhere, jax.device_put(padded, shared), layers)
-        return np.asarray(tokens)[: len(images)]
+        return np.asarray(stacked(everywhere, jax.device_put(padded, shared)))[: len(images)]
 
     return encode

@@ -11,15 +11,22 @@ from jaxtyping import UInt8
 
 from zsas_jax.data.pool import Pool, open_pool
 from zsas_jax.training.augment import augment, is_good_surface
-from zsas_jax.training.config import DataConfig, TrainConfig
+from zsas_jax.training.config import Generated, TrainConfig
 from zsas_jax.training.devices import local_batches
 
 Sampler = Callable[[dict[str, Any], np.random.Generator], dict[str, Any]]
 
 
-def generated_batches(config: TrainConfig, size: int, sample: Sampler) -> grain.IterDataset:
+def steps_per_epoch(config: TrainConfig, data: Generated) -> int:
+    """Batches in one pass over the pool, at least one."""
+    return max(data.pictures // config.batch_size, 1)
+
+
+def generated_batches(
+    config: TrainConfig, data: Generated, size: int, sample: Sampler
+) -> grain.IterDataset:
     """Endless batches of random views of the pool at `size` x `size`, through `sample`."""
-    data, pool = config.data, _pool(config.data)
+    pool = _pool(data)
     view = functools.partial(_view, pool, size, data, sample)
     samples = grain.MapDataset.source(pool).seed(config.seed).shuffle().repeat().random_map(view)
     batches = local_batches(samples, config.batch_size)
@@ -34,7 +41,7 @@ def generated_batches(config: TrainConfig, size: int, sample: Sampler) -> grain.
 def _view(
     pool: Pool,
     size: int,
-    data: DataConfig,
+    data: Generated,
     sample: Sampler,
     item: dict[str, Any],
     rng: np.random.Generator,
@@ -55,13 +62,13 @@ def _good_surface(pool: Pool, rng: np.random.Generator) -> UInt8[np.ndarray, "h 
     return None
 
 
-def some_images(data: DataConfig, count: int = 512) -> UInt8[np.ndarray, "n h w 3"]:
+def some_images(data: Generated, count: int = 512) -> UInt8[np.ndarray, "n h w 3"]:
     """Pictures spread evenly over the pool."""
     pool = _pool(data)
     return np.stack([pool[i]["image"] for i in range(0, len(pool), -(-len(pool) // count))])
 
 
-def _pool(data: DataConfig) -> Pool:
+def _pool(data: Generated) -> Pool:
     return open_pool(
         data.cache_dir,
         pictures=data.pictures,

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from zsas_jax.checkpoints.checkpoint import Bundle, save
+from zsas_jax.checkpoints import Bundle, save
 from zsas_jax.errors import ZsasError
 from zsas_jax.files import sole_writer
 from zsas_jax.training.checkpoints import Checkpoints, check_directory, claim_directory

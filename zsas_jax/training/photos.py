@@ -12,7 +12,7 @@ from zsas_jax.data.images import decode_image, decode_mask
 from zsas_jax.data.registry import open_dataset
 from zsas_jax.data.sources import AnomalySource, Record
 from zsas_jax.errors import ConfigError, DatasetError
-from zsas_jax.training.config import AuxiliaryConfig
+from zsas_jax.training.config import PhotoSet
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Auxiliary(NamedTuple):
     """Category -> defect type -> positions of the training photos."""
 
 
-def open_auxiliary(config: AuxiliaryConfig, seed: int) -> Auxiliary:
+def open_auxiliary(config: PhotoSet, seed: int) -> Auxiliary:
     """Opens the data set, and holds out the same share of every defect type of every category.
 
     A defect type with one photo is trained on.
@@ -48,7 +48,7 @@ def open_auxiliary(config: AuxiliaryConfig, seed: int) -> Auxiliary:
     """
     if config.name == "synthetic":
         raise ConfigError(
-            "auxiliary.name is 'synthetic', whose classes are held out for evaluation: expected a "
+            "data.name is 'synthetic', whose classes are held out for evaluation: expected a "
             "published data set, or none to train on the generator's training classes"
         )
     source = open_dataset(
@@ -185,7 +185,7 @@ def random_view(
     record: Record,
     rng: np.random.Generator,
     size: int,
-    config: AuxiliaryConfig,
+    config: PhotoSet,
 ) -> Photo:
     """A photo as one epoch sees it, at `size` x `size`: a mosaic, turned, flipped, coloured."""
     if rng.random() < config.mosaic:

@@ -8,7 +8,7 @@ from zsas_jax.data.synthetic.captions import caption
 from zsas_jax.data.synthetic.classes import EVAL, TRAIN
 from zsas_jax.data.synthetic.render import Sample, render
 from zsas_jax.data.synthetic.source import SyntheticSource, TrainingSource
-from zsas_jax.data.synthetic.splits import EVAL_DEFECTS, RANGES, TRAIN_DEFECTS
+from zsas_jax.data.synthetic.splits import EVAL_DEFECTS, RANGES, TRAIN_DEFECTS, VERSION
 
 TRAIN_CLASSES = tuple(TRAIN)
 EVAL_CLASSES = tuple(EVAL)
@@ -19,6 +19,7 @@ __all__ = [
     "RANGES",
     "TRAIN_CLASSES",
     "TRAIN_DEFECTS",
+    "VERSION",
     "Sample",
     "SyntheticSource",
     "TrainingSource",

@@ -10,6 +10,9 @@ import numpy as np
 
 from zsas_jax.errors import ConfigError
 
+# Raised when a change of the generator makes other pictures of the same seeds.
+VERSION = 12
+
 SPLITS = ("train", "eval")
 
 TRAIN_DEFECTS = (

@@ -1,6 +1,7 @@
 """How UMCI is trained on a frozen CLIP (ClipSAM, sections 3.4 and 4.1)."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -15,7 +16,7 @@ from zsas_jax.networks import Networks
 from zsas_jax.networks.clip import encode_image
 from zsas_jax.networks.umci import Umci
 from zsas_jax.ops import losses
-from zsas_jax.parts.views import normalize_levels, patch_grid
+from zsas_jax.parts.views import normalize_levels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +50,11 @@ class UmciTraining:
                     f"training.{name} is {getattr(self, name)}: expected 0 or at least 1"
                 )
 
+    @property
+    def mean_loss(self) -> bool:
+        """Whether the loss of a batch is the mean of its parts' losses."""
+        return self.loss == "focal_dice" and self.dice_over == "image"
+
 
 Tokens = Sequence[Float[Array, "b n d"]]
 
@@ -63,8 +69,9 @@ def features(networks: Networks, images: UInt8[Array, "b s s 3"], config: Any) -
 def _logits(
     umci: Umci, networks: Networks, tokens: Tokens, text: Float[Array, "b 2 d"], config: Any
 ) -> Float[Array, "b n gh gw 2"]:
-    clip = networks.clip.config
-    return umci(list(tokens), patch_grid(clip, config.views.size(clip)), text)
+    del networks, config
+    side = math.isqrt(tokens[0].shape[1])  # Training pictures are square.
+    return umci(list(tokens), (side, side), text)
 
 
 def loss(

@@ -1,4 +1,4 @@
-"""Validation of UMCI: loss, metrics and sample maps on photos that are not trained on."""
+"""Validation of a head: loss, metrics and sample maps on photos that are not trained on."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -6,11 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from zsas_jax.metrics import evaluate_maps, mean_result
-from zsas_jax.training import losses
+from zsas_jax.ops import losses
 from zsas_jax.training.config import TrainConfig
 from zsas_jax.training.devices import Devices
 from zsas_jax.training.loop import Validation
@@ -22,8 +21,8 @@ SCORE = "pixel_ap"
 
 def make_validation(
     config: TrainConfig,
-    predict: Callable[[Any, Any, dict[str, Any]], Float[Array, "b n gh gw 2"]],
-    loss_of: Callable[[Float[Array, "b n gh gw 2"], Float[Array, "b s s"]], Array],
+    side: int,
+    measured: Callable[[Any, Any, dict[str, Any]], tuple[Array, Array]],
     samples: list[Callable[[], dict[str, Any]]],
     categories: list[str],
 ) -> Callable[[Any, Any, Devices], Validation]:
@@ -31,23 +30,17 @@ def make_validation(
 
     Args:
         config: of the run.
-        predict: (params, frozen, batch) -> logits of every stage.
-        loss_of: (logits, masks) -> the loss that is trained, here of each photo by itself.
-        samples: reads of the held-out photos: what `predict` takes, mask bool [S, S], shown uint8
+        side: to which maps and masks are stretched, pixels.
+        measured: (params, frozen, batch) -> maps [b, gh, gw] and the loss of each photo by itself.
+        samples: reads of the held-out photos: what `measured` takes, mask bool [S, S], shown uint8
             [v, v, 3] and truth bool [v, v].
         categories: of the held-out photos.
     """
-    side = config.auxiliary.validation_size
 
     def measure(params, frozen, batch):
-        logits = predict(params, frozen, batch).astype(jnp.float32)
-        masks = batch["mask"].astype(jnp.float32)
-
-        # Of the stages that the pipeline takes.
-        used = logits[:, -config.pipeline.umci_stages :]
-        probability = nnx.softmax(used, axis=-1)[..., 1].mean(1)
-        maps = losses.upsample(probability[..., None], (side, side))[..., 0]
-        return maps, jax.vmap(lambda one, mask: loss_of(one[None], mask[None]))(logits, masks)
+        grids, loss = measured(params, frozen, batch)
+        maps = losses.upsample(grids.astype(jnp.float32)[..., None], (side, side))[..., 0]
+        return maps, loss
 
     programs: dict[int, Callable] = {}
 

@@ -1,11 +1,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from zsas_jax.parts.fusion import cascade_fusion, clipsam_fusion, image_score, min_max
-
-torch = pytest.importorskip("torch")
+from zsas_jax.methods.refiners.cascade import fuse as cascade_fusion
+from zsas_jax.methods.refiners.mmr import fuse as clipsam_fusion
+from zsas_jax.ops.position import resampling_matrix
+from zsas_jax.parts.fusion import min_max
+from zsas_jax.parts.scores import image_score
 
 
 def case(seed=0, shape=(23, 17)):
@@ -14,13 +15,10 @@ def case(seed=0, shape=(23, 17)):
     rough = generator.random(shape).astype(np.float32)
     logits = generator.normal(size=(3, 2, 8, 8)).astype(np.float32)
     iou = generator.random((3, 2)).astype(np.float32)
-    upscaled = torch.nn.functional.interpolate(torch.from_numpy(logits), shape, mode="bilinear")
-    matrices = []
-    for size in shape:
-        unit = torch.eye(8)[:, None]
-        rows = torch.nn.functional.interpolate(unit, size, mode="linear")[:, 0]
-        matrices.append(jnp.asarray(rows.T.numpy()))
-    return rough, logits, iou, upscaled.numpy(), tuple(matrices)
+    rows, columns = (resampling_matrix(8, size, "bilinear") for size in shape)
+    upscaled = rows @ logits.astype(np.float64) @ columns.T
+    matrices = tuple(jnp.asarray(matrix, jnp.float32) for matrix in (rows, columns))
+    return rough, logits, iou, upscaled, matrices
 
 
 def test_cascade_fusion_equals_numpy():

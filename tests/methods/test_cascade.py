@@ -1,7 +1,5 @@
 """CPS against a loop over images and regions that prompts SAM with valid points only."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +8,7 @@ from flax import nnx
 from random_weights import random_weights
 from small_sam import SMALL_SAM
 
-from zsas_jax.config import PipelineConfig
-from zsas_jax.methods.refiners.cascade import boxes_of_masks, cascade_masks
+from zsas_jax.methods.refiners.cascade import Cascade, boxes_of_masks, cascade_masks
 from zsas_jax.networks.sam import Sam, decode_masks
 from zsas_jax.parts.points import PointPrompts
 from zsas_jax.parts.regions import Regions
@@ -85,7 +82,7 @@ def reference(sam, embedding, prompts, regions, stages, margin):
 @pytest.mark.parametrize("stages", [1, 2, 3])
 def test_equals_a_loop_without_padding(sam, stages):
     embedding, prompts, regions, rough = case()
-    config = dataclasses.replace(PipelineConfig(), cps_stages=stages, box_margin=0.03)
+    config = Cascade(stages=stages, box_margin=0.03)
     masks = jax.jit(cascade_masks, static_argnames="config")(
         sam, embedding, prompts, regions, rough, jnp.asarray(FRAME), config=config
     )
@@ -103,7 +100,7 @@ def test_equals_a_loop_without_padding(sam, stages):
 
 def test_a_mask_of_a_faint_region_counts_less(sam):
     embedding, prompts, regions, rough = case()
-    config = PipelineConfig(cps_stages=1, cascade_mask_confidence="iou_times_rough")
+    config = Cascade(stages=1, mask_confidence="iou_times_rough")
     masks = jax.jit(cascade_masks, static_argnames="config")(
         sam, embedding, prompts, regions, rough, jnp.asarray(FRAME), config=config
     )

@@ -7,11 +7,10 @@ from scipy import ndimage
 from skimage.measure import label, regionprops
 from small_sam import SMALL_SAM
 
-from zsas_jax.config import PipelineConfig
-from zsas_jax.methods.refiners.mmr import refined_masks, spatial_prompts
+from zsas_jax.methods.refiners.mmr import Mmr, refined_masks, spatial_prompts
 from zsas_jax.networks.sam import Sam, decode_masks
 
-CONFIG = PipelineConfig(method="clipsam", mmr_boxes=7, mmr_points=4, rough_threshold=0.5)
+CONFIG = Mmr(boxes=7, points=4, threshold=0.5)
 
 
 decode = jax.jit(decode_masks)
