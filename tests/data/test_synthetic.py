@@ -99,7 +99,7 @@ def test_same_arguments_same_pixels_and_other_seeds_other_pixels():
 
 @pytest.mark.parametrize(("split", "name", "defect", "levels"), PIXELS)
 def test_pixels_are_the_same_on_every_machine(split, name, defect, levels):
-    """Levels that change only when the generator is changed on purpose: then GENERATOR_VERSION."""
+    """Levels that change only when the generator is changed on purpose: then synthetic.VERSION."""
     image = render(name, 1, defect=defect, split=split).image
     coarse = image.reshape(2, 128, 2, 128, 3).mean((1, 3))
     np.testing.assert_allclose(coarse.ravel(), levels, atol=0.3)

@@ -1,4 +1,4 @@
-"""Shared by train.py and evaluate.py; imports nothing heavy, so that `--help` is quick."""
+"""What the subcommands share: arguments, config files, errors as sentences, the program cache."""
 
 import contextlib
 import dataclasses
@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 from zsas_jax.errors import ConfigError, ZsasError
+from zsas_jax.files import cache_root
 
 T = TypeVar("T")
 
@@ -84,6 +85,24 @@ def _about_file(error: OSError) -> str:
     return f"{path} cannot be read or written ({error.strerror}): expected a path of your own"
 
 
+def config_path(path: str | os.PathLike[str]) -> pathlib.Path:
+    """A config file as given, or one that comes with the package: "umci_mvtec".
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    given = pathlib.Path(path)
+    package = pathlib.Path(__file__).resolve().parents[1]
+    packaged = [
+        folder / given.with_suffix(".py").name
+        for folder in (package.parent / "configs", package / "_configs")
+    ]
+    for candidate in (given, *packaged):
+        if candidate.is_file():
+            return candidate
+    raise ConfigError(f"config file {path} was not found: expected a file like configs/NAME.py")
+
+
 def load_config_file(path: str | os.PathLike[str], kind: type[T] | tuple[type, ...]) -> T:
     """Runs a config file and returns its `CONFIG`.
 
@@ -91,9 +110,7 @@ def load_config_file(path: str | os.PathLike[str], kind: type[T] | tuple[type, .
         ConfigError: no such file, a file that fails, or a CONFIG that is missing or of another
             type.
     """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise ConfigError(f"config file {path} was not found: expected a file like configs/NAME.py")
+    path = config_path(path)
     if path.suffix != ".py":
         raise ConfigError(f"config file {path} is no Python file: expected NAME.py with a CONFIG")
     try:
@@ -109,12 +126,6 @@ def load_config_file(path: str | os.PathLike[str], kind: type[T] | tuple[type, .
         found = "no CONFIG" if config is None else f"a CONFIG of type {type(config).__name__}"
         raise ConfigError(f"config file {path} has {found}: expected CONFIG = {expected}(...)")
     return config
-
-
-def compilation_cache_dir() -> pathlib.Path:
-    """`$XDG_CACHE_HOME/zsas_jax/xla`, by default `~/.cache/zsas_jax/xla`."""
-    root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(root) / "zsas_jax" / "xla"
 
 
 def set_up_xla() -> pathlib.Path | None:
@@ -134,7 +145,7 @@ def set_up_xla() -> pathlib.Path | None:
     chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     if chosen == "":
         return None
-    directory = pathlib.Path(chosen) if chosen else compilation_cache_dir()
+    directory = pathlib.Path(chosen) if chosen else cache_root() / "xla"
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -148,19 +159,39 @@ def set_up_xla() -> pathlib.Path | None:
     return directory
 
 
-def parse_arguments(kind: type[T], args: Sequence[str], default: T, prog: str, about: str) -> T:
+def parse_arguments(kind: type[T], args: Sequence[str], default: Any, prog: str, about: str) -> T:
     """The dataclass `kind` from command-line arguments, by tyro.
 
     Raises:
         ConfigError: an unknown flag (with the nearest known one), or a value of a wrong type.
         SystemExit: after `--help`.
     """
+    return _parsed(kind, args, default, prog, about, False)
+
+
+def parse_known(
+    kind: type[T], args: Sequence[str], default: Any, prog: str, about: str
+) -> tuple[T, list[str]]:
+    """As `parse_arguments`; flags that `kind` does not have are returned as they are."""
+    return _parsed(kind, args, default, prog, about, True)
+
+
+def _parsed(
+    kind: Any, args: Sequence[str], default: Any, prog: str, about: str, unknown: bool
+) -> Any:
     import tyro
 
     messages = io.StringIO()
     try:
         with contextlib.redirect_stderr(messages):
-            return tyro.cli(kind, args=list(args), default=default, prog=prog, description=about)
+            return tyro.cli(
+                kind,
+                args=list(args),
+                default=default,
+                prog=prog,
+                description=about,
+                return_unknown_args=unknown,
+            )
     except SystemExit as end:
         if not end.code:
             raise

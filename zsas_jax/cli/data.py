@@ -1,50 +1,68 @@
-"""`python -m zsas_jax.data list|check|prepare`: data sets on disk."""
+"""`zsas data`: data sets on disk: list, check, prepare."""
 
-import argparse
 import contextlib
+import dataclasses
 import logging
 import pathlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
 
-from zsas_jax.cli.common import EXIT_FAILURES, Outcome, exit_on_error
+import tyro
 
+from zsas_jax.cli.common import EXIT_FAILURES, Outcome, parse_arguments
+from zsas_jax.config import suggestion
+from zsas_jax.errors import ConfigError
+
+ABOUT = """Data sets on disk. NAME is a published data set or a Python file with a DATASET of your own.
+
+  zsas data list [NAME] [--data-dir DIR]
+  zsas data check NAME --data-dir DIR [--counts-only]
+  zsas data prepare NAME --data-dir DIR [--output-dir DIR]"""
 _SHOWN = 20  # lines of each kind of problem
+_Path = Annotated[pathlib.Path, tyro.conf.arg(metavar="DIR")]
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Parses the command line and runs one command; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m zsas_jax.data",
-        description="Data sets on disk: lists them, checks them against the published numbers, and "
-        "prepares them in TFDS's form (array_record, original encodings).",
-        epilog="NAME is a published data set or a Python file with a DATASET of your own.",
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command, about in (
-        ("list", "the data sets; with NAME its layout; with --data-dir the photos found"),
-        ("check", "compare with the published numbers and read every file; exits with 1 if not"),
-        ("prepare", "unpack the archive if need be and write TFDS's form"),
-    ):
-        sub = commands.add_parser(command, help=about, description=about)
-        optional = command == "list"
-        sub.add_argument("name", metavar="NAME", nargs="?" if optional else None)
-        sub.add_argument("--data-dir", type=pathlib.Path, required=not optional, metavar="DIR")
-        if command == "prepare":
-            sub.add_argument(
-                "--output-dir",
-                type=pathlib.Path,
-                metavar="DIR",
-                help="default: DATA_DIR/prepared",
-            )
-        if command == "check":
-            sub.add_argument(
-                "--counts-only", action="store_true", help="read no photos, only count them"
-            )
-    args = parser.parse_args(argv)
-    with _log_to_stderr(), exit_on_error() as outcome:
-        _COMMANDS[args.command](args, outcome)
-    return outcome.code
+@dataclasses.dataclass(frozen=True)
+class List:
+    """The data sets; with NAME its layout; with --data-dir the photos found."""
+
+    name: tyro.conf.Positional[str | None] = None
+    data_dir: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """Compares with the published numbers and reads every file; exits with 1 if not as published."""
+
+    name: tyro.conf.Positional[str]
+    data_dir: _Path
+    counts_only: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Read no photos, only count them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepare:
+    """Unpacks the archive if need be and writes TFDS's form (array_record, original encodings)."""
+
+    name: tyro.conf.Positional[str]
+    data_dir: _Path
+    output_dir: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Default: DATA_DIR/prepared."""
+
+
+def main(argv: Sequence[str], outcome: Outcome, prog: str = "zsas data") -> None:
+    """Runs one command."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(ABOUT)
+        return
+    if argv[0] not in _COMMANDS:
+        raise ConfigError(f"command {argv[0]!r} is not known{suggestion(argv[0], _COMMANDS)}")
+    kind, command = _COMMANDS[argv[0]]
+    missing: Any = tyro.MISSING_NONPROP
+    args = parse_arguments(kind, argv[1:], missing, f"{prog} {argv[0]}", kind.__doc__ or "")
+    with _log_to_stderr():
+        command(args, outcome)
 
 
 @contextlib.contextmanager
@@ -63,7 +81,7 @@ def _log_to_stderr() -> Iterator[None]:
         library.setLevel(before[2])
 
 
-def _list(args: argparse.Namespace, outcome: Outcome) -> None:
+def _list(args: Any, outcome: Outcome) -> None:
     from zsas_jax.data.published import PUBLISHED
     from zsas_jax.data.registry import find_dataset
 
@@ -120,7 +138,7 @@ def _published(dataset) -> str:
     return ", ".join(parts)
 
 
-def _check(args: argparse.Namespace, outcome: Outcome) -> None:
+def _check(args: Any, outcome: Outcome) -> None:
     from zsas_jax.data.check import check
     from zsas_jax.data.registry import find_dataset
 
@@ -143,7 +161,7 @@ def _check(args: argparse.Namespace, outcome: Outcome) -> None:
     outcome.code = 0 if report.complete else EXIT_FAILURES
 
 
-def _prepare(args: argparse.Namespace, outcome: Outcome) -> None:
+def _prepare(args: Any, outcome: Outcome) -> None:
     from zsas_jax.data.prepared import prepare, read_index
     from zsas_jax.data.registry import find_dataset
 
@@ -151,10 +169,7 @@ def _prepare(args: argparse.Namespace, outcome: Outcome) -> None:
     place = prepare(dataset, args.data_dir, args.output_dir)
     for split, items in read_index(dataset, place)[0].items():
         print(f"{split:6} {len(items):8,} photos")
-    print(f"{place}\npython evaluate.py --dataset {args.name} --data-dir {place}")
+    print(f"{place}\nzsas evaluate --dataset {args.name} --data-dir {place}")
 
 
-_COMMANDS = {"list": _list, "check": _check, "prepare": _prepare}
-
-if __name__ == "__main__":
-    sys.exit(main())
+_COMMANDS = {"list": (List, _list), "check": (Check, _check), "prepare": (Prepare, _prepare)}

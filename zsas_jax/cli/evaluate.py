@@ -1,36 +1,41 @@
-"""The command line of evaluate.py: its arguments, and the single runs that they ask for."""
+"""`zsas evaluate`: arguments, and the single runs that they ask for."""
 
 import dataclasses
-import itertools
 import pathlib
+import time
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, NamedTuple
 
 import tyro
 
-from zsas_jax.cli.common import load_config_file, parse_arguments
-from zsas_jax.config import Method, PipelineConfig, suggestion
+from zsas_jax.cli.common import (
+    EXIT_FAILURES,
+    Outcome,
+    load_config_file,
+    parse_arguments,
+    parse_known,
+    set_up_xla,
+)
+from zsas_jax.config import from_dict, suggestion, to_dict
 from zsas_jax.data.sources import check_names
 from zsas_jax.errors import ConfigError
 
 ABOUT = """Finds anomalies in photos without training on them, and measures how well.
 
 Without arguments: the tiny model on held-out synthetic pictures. Your own photos:
-  python evaluate.py --dataset folder --data-dir PHOTOS [--categories "metal nut"]
+  zsas evaluate --dataset folder --data-dir PHOTOS [--categories "metal nut"]
 
 Several at once, with one report:
-  python evaluate.py --datasets synthetic mtd=DIR --methods clip umci clipsam cascade
+  zsas evaluate --datasets synthetic mtd=DIR --methods clip umci clipsam cascade
 
 A run that was interrupted goes on where it stopped when the same command is given again.
 The verdict's threshold from photos of good parts, and what changed between two runs:
-  python evaluate.py --calibrate --dataset folder --data-dir GOOD_PARTS --false-alarm-rate 0.01
-  python evaluate.py --compare results/mtd/umci results/mtd/cascade
+  zsas evaluate --calibrate --dataset folder --data-dir GOOD_PARTS --false-alarm-rate 0.01
+  zsas evaluate --compare results/mtd/umci results/mtd/cascade
 
 Compiled programs are kept in ~/.cache/zsas_jax/xla (JAX_COMPILATION_CACHE_DIR names another
 directory, or turns that off where it is empty)."""
 
-METHODS = get_args(Method)
 DTYPES = ("float32", "bfloat16")
 FOLDER = "folder"
 
@@ -50,14 +55,14 @@ class EvaluateArguments:
     """Several data sets, each with its directory: synthetic mtd=DIR mvtec=DIR."""
     data_dir: _Path = None
     """The data set's directory, as published; for folder the photos."""
-    method: Annotated[str | None, tyro.conf.arg(metavar="cascade|clipsam|umci|clip")] = None
-    """cascade: rough map, points and boxes, SAM; clipsam: rough map, boxes, SAM; umci: the rough
-    map alone; clip: similarity to prompts alone. The checkpoint's own by default."""
+    method: Annotated[str | None, tyro.conf.arg(metavar="NAME|HEAD+REFINER")] = None
+    """What computes the maps; the checkpoint's own by default. The names are listed below, with the
+    flags of the chosen one's settings."""
     methods: Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD ...")] = ()
     """Several methods, one after the other."""
     checkpoint: str = "tiny"
-    """A checkpoint directory, the bundled "tiny", or hub names fetched before by python -m
-    zsas_jax.weights download (openai/clip-vit-large-patch14-336+facebook/sam-vit-huge)."""
+    """A checkpoint directory, the bundled "tiny", or hub names fetched before by zsas
+    weights download (openai/clip-vit-large-patch14-336+facebook/sam-vit-huge)."""
     checkpoints: Annotated[tuple[str, ...], tyro.conf.arg(metavar="DIR ...")] = ()
     """Several checkpoints; results go to OUTPUT_DIR/CHECKPOINT/DATASET/METHOD/."""
     categories: tuple[str, ...] = ()
@@ -73,13 +78,17 @@ class EvaluateArguments:
     seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0
     """Seed of the synthetic pictures and of random points."""
     threshold: Annotated[float | None, tyro.conf.arg(metavar="X")] = None
-    """Image score at or above which a photo is called anomalous; the checkpoint's by default. The
-    masks' own is --pipeline.mask-threshold."""
+    """Image score at or above which a photo is called anomalous; the checkpoint's by default."""
+    mask_threshold: Annotated[float | None, tyro.conf.arg(metavar="X")] = None
+    """Map value at or above which a pixel is anomalous; the checkpoint's by default."""
     dtype: Annotated[str | None, tyro.conf.arg(metavar="float32|bfloat16")] = None
     """What the networks compute in; the checkpoint's by default."""
+    refine_at_a_time: _Int = None
+    """Photos that SAM takes at a time; it does not run for those that it would not change. 1 is
+    fastest on a line of mostly good parts."""
     config: _Path = None
-    """Python file whose CONFIG is a PipelineConfig, or has one as its field `pipeline`; it takes
-    the place of the checkpoint's settings."""
+    """Python file whose CONFIG is a table {"method": NAME, "settings": the method's config}; it
+    takes the place of the checkpoint's."""
     output_dir: pathlib.Path = pathlib.Path("results")
     """Results go to OUTPUT_DIR/DATASET/METHOD/."""
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -87,7 +96,7 @@ class EvaluateArguments:
     save_maps: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Write maps/ (16-bit) and masks/ of every photo; folder always does."""
     pictures: Annotated[int, tyro.conf.arg(metavar="N")] = 1
-    """The report shows the N best, median and worst pictures of each category; 0: none."""
+    """The report shows the N best and worst pictures of each category; 0: none."""
     bootstrap: Annotated[int, tyro.conf.arg(metavar="N")] = 0
     """Resamples of the photos for 95 % confidence intervals, like 200."""
     region_f1: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -109,36 +118,60 @@ class EvaluateArguments:
     """folder: truth masks, <relative path without suffix>.png; no file means a good part."""
     resolution: str = "518"
     """Side in pixels to which maps and masks are stretched for the pixel metrics, or "native"."""
-    pipeline: Annotated[PipelineConfig, tyro.conf.FlagConversionOff] = dataclasses.field(
-        default_factory=PipelineConfig
-    )
-    """Every setting of the pipeline. The defaults shown are the package's; those of the checkpoint
-    apply."""
 
 
-def parse(argv: Sequence[str]) -> EvaluateArguments:
-    """Arguments with the final pipeline settings.
+class Task(NamedTuple):
+    """One method of one checkpoint on one data set."""
 
-    In rising order: the checkpoint's, --config, --pipeline.FIELD, --method and --dtype.
+    args: EvaluateArguments
+    """With one dataset, data_dir and checkpoint."""
+    method: str
+    config: Any
+    """The method's settings."""
+    verdict: Any
+    compute: Any
+    output_dir: pathlib.Path
+
+
+def main(argv: Sequence[str], outcome: Outcome, prog: str = "zsas evaluate") -> None:
+    """Evaluates, prints what was found; the exit code goes into `outcome`."""
+    started = time.perf_counter()
+    args, rest = parse(argv, prog)
+    from zsas_jax.cli import runs
+
+    if args.compare is not None:
+        print(runs.compare_runs(args))
+        return
+    set_up_xla()
+    found = tasks(args, rest, prog)
+    results = runs.run_all(found)
+    computing = sum(result.metrics["timing"]["total_seconds"] for result in results)
+    load_seconds = max(time.perf_counter() - started - computing, 0.0)
+    for task, result in zip(found, results, strict=True):
+        if args.calibrate:
+            print(runs.save_calibration(task, result))
+        else:
+            print(runs.summary_of(result, load_seconds if len(found) == 1 else 0.0))
+        if result.failures:
+            outcome.code = EXIT_FAILURES
+    if len(results) > 1:
+        print("\nreport of all: " + str(runs.write_common_report(results)[0]))
+
+
+def parse(argv: Sequence[str], prog: str = "zsas evaluate") -> tuple[EvaluateArguments, list[str]]:
+    """The general arguments, and the flags of methods' settings as they are.
 
     Raises:
-        ConfigError, CheckpointError: an unknown flag or name, a wrong value, a missing file.
+        ConfigError: a wrong value, or flags that do not go together.
         DatasetError: a name that is not UTF-8.
         SystemExit: after `--help`.
     """
     check_names(argv, "the command line")
-    if not {"-h", "--help"} & set(argv) and "--compare" not in argv:
-        checkpoints = _peek_all(argv, "--checkpoints")
-        checkpoint = checkpoints[0] if checkpoints else _peek(argv, "--checkpoint")
-        return _parse(argv, checkpoint or EvaluateArguments.checkpoint)
-    return _parse(argv, None)
-
-
-def _parse(argv: Sequence[str], checkpoint: str | None) -> EvaluateArguments:
-    default = EvaluateArguments()
-    if checkpoint is not None:
-        default = dataclasses.replace(default, pipeline=_starting_pipeline(argv, checkpoint))
-    args = parse_arguments(EvaluateArguments, argv, default, "python evaluate.py", ABOUT)
+    asked = [word for word in argv if word in ("-h", "--help")]
+    words = [word for word in argv if word not in asked]
+    args, rest = parse_known(EvaluateArguments, words, EvaluateArguments(), prog, ABOUT)
+    if asked:
+        _help(args, prog)
     for one, several in (
         ("dataset", "datasets"),
         ("method", "methods"),
@@ -146,19 +179,8 @@ def _parse(argv: Sequence[str], checkpoint: str | None) -> EvaluateArguments:
     ):
         if getattr(args, one) != getattr(EvaluateArguments, one) and getattr(args, several):
             raise ConfigError(f"--{one} and --{several} are both given: expected one of them")
-    chosen = {}
-    for flag, field, known in (
-        ("method", "method", METHODS),
-        ("dtype", "compute_dtype", DTYPES),
-    ):
-        value = getattr(args, flag)
-        if value is not None:
-            _check_known(flag, value, known)
-            chosen[field] = value
-    for value in args.methods:
-        _check_known("methods", value, METHODS)
-    if args.threshold is not None:
-        chosen["image_threshold"] = args.threshold
+    if args.dtype is not None and args.dtype not in DTYPES:
+        raise ConfigError(f"--dtype is {args.dtype!r}{suggestion(args.dtype, DTYPES)}")
     names = [name.partition("=")[0] for name in args.datasets] or [args.dataset]
     if args.mask_dir is not None and names != [FOLDER]:
         raise ConfigError(f"--mask-dir is for --dataset folder, not for {', '.join(names)!r}")
@@ -173,54 +195,106 @@ def _parse(argv: Sequence[str], checkpoint: str | None) -> EvaluateArguments:
     if len(names) > 1 and (args.categories or args.data_dir):
         flag = "--categories" if args.categories else "--data-dir"
         raise ConfigError(f"{flag} goes with one data set: expected --datasets NAME=DIR NAME=DIR")
-    return dataclasses.replace(args, pipeline=dataclasses.replace(args.pipeline, **chosen))
+    return args, rest
 
 
-def _check_known(flag: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise ConfigError(f"--{flag} is {value!r}{suggestion(value, known)}")
+def _help(args: EvaluateArguments, prog: str) -> None:
+    """Prints the general help, then the settings of the chosen method; ends the program."""
+    from zsas_jax import methods
+    from zsas_jax.checkpoints import read_config
+
+    config = read_config(args.checkpoint)
+    name = args.method or methods.default_method(config)
+    try:
+        parse_known(EvaluateArguments, ["--help"], EvaluateArguments(), prog, ABOUT)
+    except SystemExit:
+        names = ", ".join(methods.method_names())
+        pairs = f"{' | '.join(methods.HEADS)} + {' | '.join(methods.REFINERS)}"
+        print(f"\nmethods: {names}; any HEAD+REFINER of {pairs}\n")
+    chosen = methods.settings(config, name)
+    about = f"Settings of method {name} ({methods.find_method(name).paper})."
+    parse_arguments(type(chosen), ["--help"], chosen, f"{prog} --method {name}", about)
 
 
-def tasks(args: EvaluateArguments, argv: Sequence[str]) -> list[EvaluateArguments]:
-    """One set of arguments for each checkpoint, data set and method, in this order."""
+def tasks(args: EvaluateArguments, rest: Sequence[str], prog: str) -> list[Task]:
+    """One for each checkpoint, data set and method, in this order.
+
+    Settings in rising order: the checkpoint's, --config, the method's own flags.
+    """
+    from zsas_jax import methods
+    from zsas_jax.checkpoints import read_config
+
+    given = {} if args.config is None else load_config_file(args.config, dict)
+    unknown = sorted(given.keys() - {"method", "settings"})
+    if unknown:
+        raise ConfigError(
+            f"config file {args.config} has the key {unknown[0]!r}: expected method and settings"
+        )
     found = []
     checkpoints = args.checkpoints or (args.checkpoint,)
-    for number, checkpoint in enumerate(checkpoints):
-        # Every checkpoint has settings of its own.
-        own = args if number == 0 else _parse(argv, checkpoint)
+    for checkpoint in checkpoints:
+        config = read_config(checkpoint)
         folder = args.output_dir
         if len(set(checkpoints)) > 1:
             folder = folder / _folder_name(checkpoint, checkpoints)
+        own = args.method or given.get("method") or methods.default_method(config)
         for dataset in args.datasets or (args.dataset,):
             name, _, data_dir = dataset.partition("=")
-            for method in args.methods or (own.pipeline.method,):
-                found.append(
-                    dataclasses.replace(
-                        own,
-                        checkpoint=checkpoint,
-                        checkpoints=(),
-                        dataset=name,
-                        datasets=(),
-                        data_dir=pathlib.Path(data_dir) if data_dir else args.data_dir,
-                        method=method,
-                        methods=(),
-                        output_dir=folder,
-                        pipeline=dataclasses.replace(own.pipeline, method=method),
-                    )
-                )
-    found = list(dict.fromkeys(found))
+            one = dataclasses.replace(
+                args,
+                checkpoint=checkpoint,
+                dataset=name,
+                data_dir=pathlib.Path(data_dir) if data_dir else args.data_dir,
+            )
+            for called in args.methods or (own,):
+                method = methods.find_method(called)
+                chosen = methods.settings(config, method.name)
+                if given and methods.find_method(given.get("method", own)) is method:
+                    chosen = _from_file(given.get("settings", {}), chosen, method.config)
+                if rest:
+                    about = f"Settings of method {method.name}."
+                    where = f"{prog} --method {called}"
+                    chosen = parse_arguments(type(chosen), rest, chosen, where, about)
+                methods.check_method(config, method.name, chosen)
+                verdict = _verdict(one, methods.verdict(config, method.name))
+                compute = _compute(one, config.compute)
+                found.append(Task(one, method.name, chosen, verdict, compute, folder))
     _refuse_shared_results(found)
     return found
 
 
-def _refuse_shared_results(found: Sequence[EvaluateArguments]) -> None:
+def _from_file(given: Any, chosen: Any, kind: type) -> Any:
+    if isinstance(given, kind):
+        return given
+    return from_dict(kind, _merged(to_dict(chosen), given), "settings")
+
+
+def _merged(first: Any, second: Any) -> Any:
+    if not (isinstance(first, dict) and isinstance(second, dict)):
+        return second
+    return first | {name: _merged(first.get(name), value) for name, value in second.items()}
+
+
+def _verdict(args: EvaluateArguments, own: Any) -> Any:
+    changes = {"image_threshold": args.threshold, "mask_threshold": args.mask_threshold}
+    given = {name: value for name, value in changes.items() if value is not None}
+    return dataclasses.replace(own, **given)
+
+
+def _compute(args: EvaluateArguments, own: Any) -> Any:
+    changes = {"dtype": args.dtype, "refine_at_a_time": args.refine_at_a_time}
+    given = {name: value for name, value in changes.items() if value is not None}
+    return dataclasses.replace(own, **given)
+
+
+def _refuse_shared_results(found: Sequence[Task]) -> None:
     """Two data sets of one name would take turns in one directory."""
-    directories: dict[pathlib.Path, EvaluateArguments] = {}
+    directories: dict[pathlib.Path, Task] = {}
     for task in found:
-        directory = task.output_dir / results_name(task.dataset) / task.pipeline.method
+        directory = task.output_dir / results_name(task.args.dataset) / task.method
         first = directories.setdefault(directory, task)
         if first is not task:
-            names = [f"{other.dataset}={other.data_dir}" for other in (first, task)]
+            names = [f"{other.args.dataset}={other.args.data_dir}" for other in (first, task)]
             raise ConfigError(
                 f"{' and '.join(names)} would both have their results in {directory}: expected two "
                 "commands, each with an --output-dir of its own"
@@ -238,42 +312,3 @@ def _folder_name(checkpoint: str, checkpoints: Sequence[str]) -> str:
     names = [pathlib.PurePath(other).name for other in dict.fromkeys(checkpoints)]
     parts = (path.name,) if names.count(path.name) == 1 else path.parts
     return "-".join(part.strip("/\\") for part in parts if part.strip("/\\.")) or "checkpoint"
-
-
-def _starting_pipeline(argv: Sequence[str], checkpoint: str) -> PipelineConfig:
-    config_file = _peek(argv, "--config")
-    if config_file is not None:
-        config: Any = load_config_file(config_file, object)
-        pipeline = getattr(config, "pipeline", config)
-        if not isinstance(pipeline, PipelineConfig):
-            raise ConfigError(
-                f"config file {config_file} has a CONFIG of type {type(config).__name__}: "
-                "expected a PipelineConfig, or a config with one as its field pipeline"
-            )
-        return pipeline
-    from zsas_jax.checkpoints.checkpoint import read_config
-
-    return read_config(checkpoint).pipeline
-
-
-def _peek(argv: Sequence[str], flag: str) -> str | None:
-    """The value of a flag before the rest is parsed; the last one counts."""
-    value = None
-    for here, after in pairwise([*argv, ""]):
-        if here == flag and after:
-            value = after
-        elif here.startswith(flag + "="):
-            value = here.removeprefix(flag + "=")
-    return value
-
-
-def _peek_all(argv: Sequence[str], flag: str) -> list[str]:
-    """The values that follow a flag before the rest is parsed; the last such flag counts."""
-    values: list[str] = []
-    for i, word in enumerate(argv):
-        if word == flag:
-            after = argv[i + 1 :]
-            values = list(itertools.takewhile(lambda word: not word.startswith("--"), after))
-        elif word.startswith(flag + "="):
-            values = [word.removeprefix(flag + "=")]
-    return values

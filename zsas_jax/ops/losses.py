@@ -76,6 +76,12 @@ def umci_loss(
     return jnp.mean(loss @ jnp.asarray(stage_weights, jnp.float32))
 
 
+def mean_pool(x: Float[Array, "b h w"], factor: int) -> Float[Array, "b i j"]:
+    """Means of square blocks: the anomalous share of each patch of a mask."""
+    b, h, w = x.shape
+    return x.reshape(b, h // factor, factor, w // factor, factor).mean((2, 4))
+
+
 def balanced_cross_entropy(
     logits: Float[Array, "b h w 2"],
     shares: Float[Array, "b h w"],

@@ -1,0 +1,109 @@
+"""`zsas predict`: a score and a verdict for each photo, and its map where that is asked for."""
+
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+from zsas_jax.cli.common import EXIT_FAILURES, Outcome, parse_arguments, set_up_xla
+from zsas_jax.errors import ConfigError, ImageError
+
+ABOUT = """Finds anomalies in photos: zsas predict part.jpg photos/ --category "metal nut"
+
+Prints score, verdict and path of each photo. `zsas evaluate --dataset folder` also writes tables and
+a report."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictArguments:
+    """What `zsas predict` takes."""
+
+    photos: tyro.conf.Positional[tuple[pathlib.Path, ...]]
+    """Photos, and folders of photos."""
+    category: str = "object"
+    """What the photos show, in words."""
+    method: Annotated[str | None, tyro.conf.arg(metavar="NAME|HEAD+REFINER")] = None
+    """The checkpoint's own by default; zsas evaluate --help lists them."""
+    checkpoint: str = "tiny"
+    """A checkpoint directory, the bundled "tiny", or downloaded hub names."""
+    threshold: Annotated[float | None, tyro.conf.arg(metavar="X")] = None
+    """Score at or above which a photo is called anomalous; the checkpoint's by default."""
+    mask_threshold: Annotated[float | None, tyro.conf.arg(metavar="X")] = None
+    """Map value at or above which a pixel is anomalous; the checkpoint's by default."""
+    prompts: pathlib.Path | None = None
+    """TOML or JSON file with your own normal_states, abnormal_states, templates or words."""
+    output_dir: pathlib.Path | None = None
+    """Write a picture (overlays/), a 16-bit map (maps/) and a mask (masks/) of each photo there."""
+
+
+def main(argv: Sequence[str], outcome: Outcome, prog: str = "zsas predict") -> None:
+    """Prints a line per photo; exit code 1 where some could not be read."""
+    missing: Any = tyro.MISSING_NONPROP
+    args = parse_arguments(PredictArguments, argv, missing, prog, ABOUT)
+    set_up_xla()
+
+    from zsas_jax.checkpoints import load
+    from zsas_jax.data.images import decode_image
+    from zsas_jax.methods.base import Request
+    from zsas_jax.parts.text import Prompts, load_prompts
+    from zsas_jax.predict import predict
+
+    paths = _photos(args.photos)
+    request = Request(load_prompts(args.prompts) if args.prompts else Prompts())
+    bundle = load(args.checkpoint)
+    for path in paths:
+        try:
+            image = decode_image(path)
+        except ImageError as error:
+            print(f"error: {error}", file=sys.stderr)
+            outcome.code = EXIT_FAILURES
+            continue
+        (found,) = predict(
+            bundle,
+            [image],
+            args.category,
+            args.method,
+            threshold=args.mask_threshold,
+            image_threshold=args.threshold,
+            request=request,
+        )
+        verdict = "anomalous" if found.is_anomalous else "good"
+        print(f"{found.score:.3f}  {verdict:9}  {path}")
+        if args.output_dir is not None:
+            _write(args.output_dir, path, image, found, verdict)
+
+
+def _photos(given: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+    from zsas_jax.data.folder import FolderSource
+
+    paths: list[pathlib.Path] = []
+    for path in given:
+        if path.is_dir():
+            source = FolderSource(path)
+            paths += [pathlib.Path(source[index]["image"]) for index in range(len(source))]
+        else:
+            paths.append(path)
+    if not paths:
+        raise ConfigError("no photo is named: expected files or folders, zsas predict PHOTO ...")
+    return paths
+
+
+def _write(
+    folder: pathlib.Path, path: pathlib.Path, image: np.ndarray, found: Any, verdict: str
+) -> None:
+    from zsas_jax.evaluation.maps import save_map_png16, save_mask_png
+    from zsas_jax.evaluation.overlays import save_overlay
+
+    save_overlay(
+        folder / "overlays" / f"{path.stem}.jpg",
+        image,
+        found.anomaly_map,
+        found.mask,
+        verdict=f"{verdict} {found.score:.2f}",
+    )
+    save_map_png16(folder / "maps" / f"{path.stem}.png", found.anomaly_map)
+    save_mask_png(folder / "masks" / f"{path.stem}.png", found.mask)
