@@ -5,6 +5,11 @@ zsas ablations --config configs/ablations_tiny.py
 
 from zsas_jax.ablations import Ablations, Study, Variant
 from zsas_jax.data.synthetic.disturbed import DISTURBANCES
+from zsas_jax.methods.heads.umci import UmciHead
+from zsas_jax.methods.heads.umci_training import UmciTraining
+from zsas_jax.parts.views import Views
+from zsas_jax.tasks import HeadTask
+from zsas_jax.training.config import Generated, OptimizerConfig, TrainConfig
 
 # ClipSAM's rough map is UMCI's alone.
 UMCI_ALONE = {"head.similarity_weight": 0.0}
@@ -23,7 +28,26 @@ def clipsam(name, settings=None, **umci):
 
 
 CONFIG = Ablations(
-    training={},
+    training={
+        "umci": TrainConfig(
+            HeadTask(
+                head="umci",
+                size=448,
+                settings=UmciHead(Views(image_size=448)),
+                training=UmciTraining(loss="balanced"),
+                data=Generated(crop_min=0.5, full_picture=0.5, foreign_patch=0.2),
+            ),
+            steps=400,
+            batch_size=8,
+            optimizer=OptimizerConfig(
+                algorithm="muon",
+                learning_rate=1e-3,
+                weight_decay=0.01,
+                warmup_steps=40,
+                schedule="cosine",
+            ),
+        )
+    },
     studies=(
         Study(
             "methods",
@@ -42,7 +66,7 @@ CONFIG = Ablations(
                 clipsam("full"),
                 clipsam("strip only", use_scale=False),
                 clipsam("scale only", use_strip=False),
-                Variant("w/o UMCI", "clip+mmr"),
+                Variant("w/o UMCI", "similarity+mmr"),
                 Variant("w/o MMR", "umci", networks={"umci": {}}),
             ),
         ),

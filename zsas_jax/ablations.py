@@ -18,14 +18,14 @@ import numpy as np
 from zsas_jax import methods
 from zsas_jax.checkpoints import checkpoint_path, load, read_config, save
 from zsas_jax.checkpoints.bundle import Config
-from zsas_jax.config import replace_fields, suggestion, to_dict
+from zsas_jax.config import replace_path, suggestion, to_dict
 from zsas_jax.data.synthetic import SyntheticSource
 from zsas_jax.data.synthetic.disturbed import DISTURBANCES, DisturbedSource
 from zsas_jax.errors import ConfigError
-from zsas_jax.evaluation.files import save_csv, save_json
+from zsas_jax.evaluation.options import Origin, Outputs
 from zsas_jax.evaluation.results import versions
 from zsas_jax.evaluation.run import evaluate
-from zsas_jax.files import atomic_path
+from zsas_jax.files import atomic_path, save_csv, save_json
 from zsas_jax.metrics import MetricOptions
 from zsas_jax.tasks import make_task
 from zsas_jax.training.config import TrainConfig
@@ -170,6 +170,11 @@ def evaluate_variant(
     # Of each checkpoint and number of pictures the results have a folder of their own.
     place = output_dir / "evaluated" / f"{manifest[:12]}-{per_class}" / _slug(variant)
     bundle, scores = None, []
+    details = {
+        "checkpoint": str(checkpoint),
+        "per_class": per_class,
+        "photos": variant.photos,
+    }
     for seed in seeds:
         source: Any = SyntheticSource(split="eval", seed=seed, per_class=per_class)
         if variant.photos:
@@ -184,14 +189,8 @@ def evaluate_variant(
             output_dir=place / f"seed{seed}",
             seed=seed,
             metric_options=MetricOptions(boundary_thresholds=LEVELS),
-            overlays_per_category=0,
-            strips_per_category=0,
-            fingerprint=f"{manifest} {per_class}{variant.photos}",
-            details={
-                "checkpoint": str(checkpoint),
-                "per_class": per_class,
-                "photos": variant.photos,
-            },
+            outputs=Outputs(overlays=0, pictures=0),
+            origin=Origin(f"{manifest} {per_class}{variant.photos}", details=details),
         )
         scores.append({name: result.metrics["mean"][name] for name in METRICS})
     return scores
@@ -213,7 +212,9 @@ def trained(config: Ablations, variant: Variant, output_dir: pathlib.Path) -> pa
         save(start, load(config.checkpoint, networks=frozen))
     for name, sizes in _network_configs(stored, variant).items():
         directory = root / _flat({"network": name, **variant.networks[name]})
-        recipe = dataclasses.replace(recipes[name], init=(str(start),), network=sizes)
+        task: Any = recipes[name].task
+        task = dataclasses.replace(task, sizes=sizes)
+        recipe = dataclasses.replace(recipes[name], init=(str(start),), task=task)
         if not (directory / "model").is_dir():
             resume = (directory / "config.json").is_file()
             if train(recipe, make_task(recipe), directory, resume=resume) is None:
@@ -249,7 +250,7 @@ def _note(seeds: Sequence[int], per_class: int) -> str:
 def _network_configs(stored: Config, variant: Variant) -> dict[str, Any]:
     """The configs of the networks that a variant trains anew."""
     return {
-        name: replace_fields(stored.networks[name], changes, name)
+        name: _replaced(stored.networks[name], changes)
         for name, changes in variant.networks.items()
     }
 
@@ -257,7 +258,13 @@ def _network_configs(stored: Config, variant: Variant) -> dict[str, Any]:
 def _method_config(stored: Config, variant: Variant) -> tuple[str, Any]:
     """A variant's method and its settings."""
     method = variant.method or methods.default_method(stored)
-    return method, replace_fields(methods.settings(stored, method), variant.settings, "settings")
+    return method, _replaced(methods.settings(stored, method), variant.settings)
+
+
+def _replaced(config: Any, changes: Mapping[str, Any]) -> Any:
+    for path, value in changes.items():
+        config = replace_path(config, path, value)
+    return config
 
 
 def _chosen(studies: Sequence[Study], names: Sequence[str]) -> list[Study]:

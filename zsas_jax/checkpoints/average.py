@@ -3,19 +3,16 @@
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 from flax import nnx
 
-from zsas_jax.checkpoints.checkpoint import (
-    NETWORKS,
-    Bundle,
-    checkpoint_path,
-    load,
-    read_config,
-    save,
-)
+from zsas_jax.checkpoints.bundle import Bundle
+from zsas_jax.checkpoints.load import load, read_config
+from zsas_jax.checkpoints.paths import identity
 from zsas_jax.checkpoints.provenance import trained_on
+from zsas_jax.checkpoints.save import save
 from zsas_jax.errors import CheckpointError, ConfigError
 
 
@@ -27,7 +24,7 @@ def average(
 ) -> pathlib.Path:
     """Saves the mean of checkpoints of one family: runs of which one began from the other.
 
-    Settings and tokenizer are the last one's. Networks that were trained apart have nothing in
+    Settings and tokenizers are the last one's. Networks that were trained apart have nothing in
     common that a mean would keep.
 
     Raises:
@@ -36,38 +33,30 @@ def average(
     """
     if len(checkpoints) < 2:
         raise ConfigError(f"{len(checkpoints)} checkpoint is named: expected at least two")
-    _require_same_networks(checkpoints)
+    last = checkpoints[-1]
+    expected = read_config(last).networks
+    for name in checkpoints[:-1]:
+        found = read_config(name).networks
+        different = [one for one in {**expected, **found} if found.get(one) != expected.get(one)]
+        if different:
+            raise CheckpointError(
+                f"{name} has another {different[0]} than {last}: expected the same networks of the "
+                "same sizes"
+            )
     bundles = [load(name) for name in checkpoints]
-    _require_same_vocabulary(checkpoints, bundles)
+    for name, bundle in zip(checkpoints, bundles, strict=True):
+        if _words(bundle) != _words(bundles[-1]):
+            raise CheckpointError(f"{name} has another vocabulary than {last}: expected the same")
     graphdef, _, others = nnx.split(bundles[-1].model, nnx.Param, ...)
     trained = [nnx.state(bundle.model, nnx.Param) for bundle in bundles]
     mean = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *trained)
     provenance = {
         "trained_on": list(trained_on(*checkpoints)),
-        "average_of": ["/".join(checkpoint_path(name).parts[-2:]) for name in checkpoints],
+        "average_of": [identity(name) for name in checkpoints],
     }
     result = bundles[-1]._replace(model=nnx.merge(graphdef, mean, others))
     return save(output, result, overwrite=overwrite, provenance=provenance)
 
 
-def _require_same_networks(checkpoints: Sequence[str | os.PathLike[str]]) -> None:
-    """By their configs alone, before weights are read."""
-    *others, last = checkpoints
-    expected = read_config(last)
-    for name in others:
-        config = read_config(name)
-        for network in NETWORKS:
-            if getattr(config, network) != getattr(expected, network):
-                raise CheckpointError(
-                    f"{name} has another {network} than {last}: expected the same networks of the "
-                    "same sizes"
-                )
-
-
-def _require_same_vocabulary(
-    checkpoints: Sequence[str | os.PathLike[str]], bundles: Sequence[Bundle]
-) -> None:
-    words = [bundle.tokenizer and bundle.tokenizer.backend.to_str() for bundle in bundles]
-    for name, vocabulary in zip(checkpoints, words, strict=True):
-        if vocabulary != words[-1]:
-            raise CheckpointError(f"{name} has another vocabulary than {checkpoints[-1]}")
+def _words(bundle: Bundle) -> dict[str, Any]:
+    return {name: words.backend.to_str() for name, words in bundle.tokenizers.items()}

@@ -27,7 +27,7 @@ class Verdict:
 
 @dataclasses.dataclass(frozen=True)
 class Compute:
-    """How a program computes, not what: static in the jitted program, part of no method's config."""
+    """How a program computes, not what: static in the program, part of no method's config."""
 
     dtype: Literal["float32", "bfloat16", "float64"] = "float32"
     """Dtype in which the networks compute; scores and norms stay in at least float32. On CPUs

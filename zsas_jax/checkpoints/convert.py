@@ -1,5 +1,6 @@
 """From the files of a user to one checkpoint directory."""
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping
@@ -8,27 +9,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from zsas_jax.checkpoints.checkpoint import (
-    Bundle,
-    checkpoint_path,
-    load,
-    read_config,
-    require_space,
-    save,
-    sha256,
-    version,
-)
-from zsas_jax.checkpoints.identify import Source, abstract_network, identify
+from zsas_jax.checkpoints.bundle import Bundle, Config
+from zsas_jax.checkpoints.identify import Options, Source, identify
+from zsas_jax.checkpoints.load import load, read_config
+from zsas_jax.checkpoints.manifest import FILE as MANIFEST
+from zsas_jax.checkpoints.paths import checkpoint_path, identity
 from zsas_jax.checkpoints.provenance import trained_on
-from zsas_jax.config import Config, PipelineConfig, suggestion
+from zsas_jax.checkpoints.save import require_space, save, version
+from zsas_jax.config import suggestion
 from zsas_jax.convert.files import open_weights, read_folder
 from zsas_jax.convert.rules import Track, silent
 from zsas_jax.errors import CheckpointError, ConfigError, WeightConversionError
-from zsas_jax.networks.base import abstract_model
-from zsas_jax.networks.clip.config import ACTIVATIONS, ClipConfig
-from zsas_jax.networks.clip.tokenizer import Tokenizer
-from zsas_jax.networks.clip.vocabulary import find_tokenizer
-from zsas_jax.networks.sam.config import SamConfig
+from zsas_jax.files import sha256
+from zsas_jax.networks import NETWORKS, Networks
+from zsas_jax.networks.base import abstract_network, check_networks
 
 DTYPES = ("float32", "bfloat16")
 PathLike = str | os.PathLike[str]
@@ -36,13 +30,11 @@ PathLike = str | os.PathLike[str]
 
 def convert_checkpoint(
     output: PathLike,
+    sources: Mapping[str, PathLike],
     *,
-    clip: PathLike | None = None,
-    sam: PathLike | None = None,
-    umci: PathLike | None = None,
     tokenizer: PathLike | None = None,
+    options: Options | None = None,
     dtype: str = "float32",
-    activation: str | None = None,
     overwrite: bool = False,
     origin: Mapping[str, Any] | None = None,
     track: Track = silent,
@@ -51,76 +43,71 @@ def convert_checkpoint(
 
     Args:
         output: the new directory.
-        clip: file or directory of a CLIP.
-        sam: file or directory of a SAM.
-        umci: checkpoint directory whose UMCI, and settings of the pipeline, are taken over.
-        tokenizer: the CLIP's tokenizer where it does not lie beside the weights.
+        sources: network -> file or directory of its weights, or a checkpoint directory whose
+            network, settings of methods and thresholds are taken over.
+        tokenizer: of the network that reads text, where it does not lie beside the weights.
+        options: network -> option -> value, where the files do not tell it (`Network.options`).
         dtype: float32 or bfloat16, of the stored parameters.
-        activation: the CLIP's, where the files do not tell it.
         overwrite: replace `output`.
         origin: network -> what provenance.json says beside its files (hub name, revision).
         track: wraps sequences of work, to show progress.
 
     Raises:
         WeightConversionError: a source that is not what it should be, with all that is wrong.
-        CheckpointError: the output or the UMCI's checkpoint cannot be written or read.
-        ConfigError: networks that do not fit each other, or an unknown dtype.
+        CheckpointError: the output or a checkpoint cannot be written or read.
+        ConfigError: networks that do not fit each other, an unknown name, option or dtype.
     """
-    output = pathlib.Path(output)
-    for name, value, known in (("dtype", dtype, DTYPES), ("activation", activation, ACTIVATIONS)):
-        if value is not None and value not in known:
-            raise ConfigError(f"{name} is {value!r}{suggestion(value, known)}")
-    if clip is None and sam is None and umci is None:
-        raise ConfigError("nothing to convert: expected a CLIP, a SAM or a UMCI")
+    output, options = pathlib.Path(output), options or {}
+    _check_arguments(sources, options, dtype)
     if output.exists() and not overwrite:
         raise CheckpointError(f"{output} exists already: expected a new directory")
-    sources = {
-        network: open_source(path, network, activation=activation)
-        for network, path in (("clip", clip), ("sam", sam))
-        if path is not None
+    ours = {name: path for name, path in sources.items() if _is_checkpoint(path)}
+    theirs = {
+        name: open_source(path, name, options) for name, path in sources.items() if name not in ours
     }
-    config = _config(sources, umci)
-    words = _tokenizer(sources.get("clip"), tokenizer)
-    needed = jnp.dtype(dtype).itemsize * sum(
-        leaf.size
-        for source in sources.values()
-        for leaf in jax.tree.leaves(abstract_network(source.config))
-    )
-    existing = next(place for place in output.absolute().parents if place.is_dir())
-    require_space(existing, needed)
-    model = abstract_model(Config())  # no network yet, hence no array
+    config = _config(theirs, ours)
+    check_networks(config.networks)
+    tokenizers = _tokenizers(theirs, tokenizer)
+    _check_room(output, theirs, dtype)
     provenance: dict[str, Any] = {"converter": version(), "dtype": dtype, "sources": {}}
-    for network, source in sources.items():
-        provenance["sources"][network] = describe(source, track) | dict(
-            (origin or {}).get(network, {})
-        )
-        setattr(model, network, source.read(jnp.dtype(dtype), track))
-    if umci is not None:
-        model.umci = load(umci, dtype=jnp.dtype(dtype), networks=("umci",)).model.umci
-        provenance["sources"]["umci"] = {
-            "checkpoint": checkpoint_path(umci).name,
-            "trained_on": list(trained_on(umci)),
-        }
-    bundle = Bundle(model, words, config)
+    networks: dict[str, Any] = {}
+    seen: list[str] = []
+    for name in (name for name in NETWORKS if name in sources):
+        if name in theirs:
+            about = describe(theirs[name], track) | dict((origin or {}).get(name, {}))
+            networks[name] = theirs[name].read(jnp.dtype(dtype), track)
+        else:
+            found = load(ours[name], dtype=jnp.dtype(dtype), networks=(name,))
+            networks[name] = getattr(found.model, name)
+            tokenizers |= found.tokenizers
+            seen += trained_on(ours[name])
+            about = {"checkpoint": identity(ours[name]), "trained_on": list(trained_on(ours[name]))}
+        provenance["sources"][name] = about
+    if seen:
+        provenance["trained_on"] = list(dict.fromkeys(seen))
+    bundle = Bundle(Networks(**networks), tokenizers, config)
     return save(output, bundle, overwrite=overwrite, provenance=provenance)
 
 
-def open_source(path: PathLike, network: str | None = None, *, activation=None) -> Source:
+def open_source(
+    path: PathLike, network: str | None = None, options: Options | None = None
+) -> Source:
     """Opens a file or directory of weights and tells what it is; no numbers are read.
 
     Raises:
-        WeightConversionError: it is no CLIP or SAM, or not the `network` asked for.
+        WeightConversionError: it is no known network, or not the `network` asked for.
     """
     path = pathlib.Path(path)
-    if (path / "manifest.json").is_file() and (path / "params").is_dir():
+    if _is_checkpoint(path):
         raise WeightConversionError(
             f"{path} is a checkpoint of zsas_jax already: expected weights of PyTorch"
         )
-    source = identify(open_weights(path), read_folder(path), activation=activation)
-    if network is not None and source.network != network:
+    source = identify(open_weights(path), read_folder(path), options)
+    found = source.network.name
+    if network is not None and found != network:
         raise WeightConversionError(
-            f"{path} holds a {source.network.upper()} (layout {source.layout.name}), not a "
-            f"{network.upper()}: give it as --{source.network}"
+            f"{path} holds a {found} (layout {source.layout.name}), not a {network}: give it as "
+            f"--{found.replace('_', '-')}"
         )
     return source
 
@@ -138,45 +125,71 @@ def describe(source: Source, track: Track = silent) -> dict[str, Any]:
     }
 
 
-def _config(sources: Mapping[str, Source], umci: PathLike | None) -> Config:
-    clip = sources["clip"].config if "clip" in sources else None
-    sam = sources["sam"].config if "sam" in sources else None
-    assert not isinstance(clip, SamConfig)
-    assert not isinstance(sam, ClipConfig)
-    if umci is None:
-        return Config(clip=clip, sam=sam, pipeline=default_pipeline(clip, has_sam=sam is not None))
-    trained = read_config(umci)
-    if trained.umci is None:
-        raise CheckpointError(
-            f"{checkpoint_path(umci)} has no UMCI: expected a checkpoint with one"
+def _check_arguments(sources: Mapping[str, PathLike], options: Options, dtype: str) -> None:
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype is {dtype!r}{suggestion(dtype, DTYPES)}")
+    if not sources:
+        raise ConfigError("nothing to convert: expected weights of at least one network")
+    for name in (*sources, *options):
+        if name not in NETWORKS:
+            raise ConfigError(f"network {name!r} is not known{suggestion(name, NETWORKS)}")
+    for name, given in options.items():
+        for option, value in given.items():
+            known = NETWORKS[name].options
+            if option not in known:
+                raise ConfigError(f"{name} has no option {option!r}{suggestion(option, known)}")
+            if value not in known[option].choices:
+                raise ConfigError(
+                    f"{option} is {value!r}{suggestion(value, known[option].choices)}"
+                )
+
+
+def _is_checkpoint(path: PathLike) -> bool:
+    return (pathlib.Path(path) / MANIFEST).is_file()
+
+
+def _config(theirs: Mapping[str, Source], ours: Mapping[str, PathLike]) -> Config:
+    """Sizes of all networks; settings and thresholds of the checkpoints among the sources."""
+    config = Config()
+    for name, path in ours.items():
+        stored = read_config(path)
+        if name not in stored.networks:
+            raise CheckpointError(
+                f"{checkpoint_path(path)} has no {name}: expected a checkpoint with one"
+            )
+        config = Config(
+            {**config.networks, name: stored.networks[name]},
+            stored.method or config.method,
+            {**config.methods, **stored.methods},
+            {**config.verdicts, **stored.verdicts},
+            stored.compute,
         )
-    return Config(clip=clip, sam=sam, umci=trained.umci, pipeline=trained.pipeline)
+    sizes = {**config.networks, **{name: source.config for name, source in theirs.items()}}
+    ordered = {name: sizes[name] for name in NETWORKS if name in sizes}
+    return dataclasses.replace(config, networks=ordered)
 
 
-def default_pipeline(clip: ClipConfig | None, *, has_sam: bool) -> PipelineConfig:
-    """Settings with which a checkpoint without a UMCI works as it is.
+def _tokenizers(theirs: Mapping[str, Source], given: PathLike | None) -> dict[str, Any]:
+    found = {}
+    for name, source in theirs.items():
+        kind = source.network.tokenizer
+        if kind is None:
+            continue
+        place = source.folder.path if given is None else pathlib.Path(given)
+        words = kind.find(place, source.config)
+        if words is None and given is not None:
+            expected = " or ".join(" and ".join(names) for names in kind.names)
+            raise CheckpointError(f"{place} has no tokenizer: expected {expected}")
+        if words is not None:
+            found[name] = words
+    return found
 
-    The rough map is CLIP's similarity. Inputs are 518 for /14 models, as in APRIL-GAN and
-    AnomalyCLIP, and the size they were trained on for the others.
-    """
-    if clip is None:
-        return PipelineConfig()
-    return PipelineConfig(
-        method="cascade" if has_sam else "clip",
-        rough="similarity",
-        clip_image_size=518 if clip.patch_size == 14 else clip.image_size,
+
+def _check_room(output: pathlib.Path, theirs: Mapping[str, Source], dtype: str) -> None:
+    numbers = sum(
+        leaf.size
+        for source in theirs.values()
+        for leaf in jax.tree.leaves(abstract_network(source.network, source.config))
     )
-
-
-def _tokenizer(source: Source | None, given: PathLike | None) -> Tokenizer | None:
-    if source is None:
-        return None
-    assert isinstance(source.config, ClipConfig)
-    place = source.folder.path if given is None else pathlib.Path(given)
-    words = find_tokenizer(place, source.config)
-    if words is None and given is not None:
-        raise CheckpointError(
-            f"{place} has no tokenizer: expected tokenizer.json, or vocab.json "
-            "and merges.txt, or bpe_simple_vocab_16e6.txt.gz"
-        )
-    return words
+    existing = next(place for place in output.absolute().parents if place.is_dir())
+    require_space(existing, jnp.dtype(dtype).itemsize * numbers)

@@ -117,8 +117,9 @@ def _download(
     wanted = [model.weights, model.config, *(file for names in tokenizers for file in names)]
     choices = " or ".join(" and ".join(names) for names in tokenizers)
     by_hand = (
-        f"fetch {model.weights} and {model.config}{choices and f', with {choices},'} from https://huggingface.co/{name}/tree/{model.revision or 'main'} into "
-        f"{directory} and run this command again"
+        f"fetch {model.weights} and {model.config}{choices and f', with {choices},'} from "
+        f"https://huggingface.co/{name}/tree/{model.revision or 'main'} into {directory} and run "
+        "this command again"
     )
     try:
         import huggingface_hub

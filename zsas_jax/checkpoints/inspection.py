@@ -1,5 +1,6 @@
 """What a file of weights or a checkpoint directory is, and whether it is sound."""
 
+import math
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -9,22 +10,17 @@ import jax
 import numpy as np
 
 from zsas_jax.checkpoints.arrays import stored_arrays
-from zsas_jax.checkpoints.checkpoint import (
-    NETWORKS,
-    check_file,
-    checkpoint_path,
-    load,
-    read_config,
-    read_json,
-    read_manifest,
-)
 from zsas_jax.checkpoints.convert import describe, open_source
 from zsas_jax.checkpoints.identify import Source
+from zsas_jax.checkpoints.load import load, read_config, tokenizer_places
+from zsas_jax.checkpoints.manifest import FILE as MANIFEST
+from zsas_jax.checkpoints.manifest import check_file, listed_files, read_json, read_manifest
+from zsas_jax.checkpoints.paths import checkpoint_path
+from zsas_jax.checkpoints.provenance import FILE as PROVENANCE
 from zsas_jax.convert.rules import Track, silent
 from zsas_jax.convert.tensors import parameter_bytes
 from zsas_jax.errors import CheckpointError
-from zsas_jax.evaluation.verdicts import FILE as THRESHOLDS
-from zsas_jax.networks.clip.vocabulary import find_tokenizer
+from zsas_jax.networks import NETWORKS
 
 
 def inspect(name: str | os.PathLike[str], track: Track = silent) -> list[str]:
@@ -34,7 +30,7 @@ def inspect(name: str | os.PathLike[str], track: Track = silent) -> list[str]:
         WeightConversionError, CheckpointError: neither, or damaged.
     """
     path = pathlib.Path(name)
-    if path.exists() and not (path / "manifest.json").is_file():
+    if path.exists() and not (path / MANIFEST).is_file():
         return list(_describe_source(open_source(path), track))
     return list(_describe_checkpoint(checkpoint_path(name)))
 
@@ -50,14 +46,12 @@ def verify(name: str | os.PathLike[str], track: Track = silent) -> list[str]:
     files = read_manifest(directory)
     for file, entry in track(list(files.items()), "hashing"):
         check_file(directory / file, entry, hashed=True)
-    extra = [file for file in _files(directory) if file not in files]
+    there = (file.relative_to(directory).as_posix() for file in listed_files(directory))
+    extra = [file for file in there if file not in files]
     if extra:
-        raise CheckpointError(
-            f"{directory / extra[0]} is not in manifest.json: expected no such file"
-        )
+        raise CheckpointError(f"{directory / extra[0]} is not in {MANIFEST}: expected no such file")
     arrays = 0
-    present = [network for network in NETWORKS if getattr(config, network) is not None]
-    for network in track(present, "reading"):
+    for network in track(list(config.networks), "reading"):
         model = load(directory, networks=(network,)).model
         for key, leaf in jax.tree_util.tree_leaves_with_path(model):
             arrays += 1
@@ -65,16 +59,17 @@ def verify(name: str | os.PathLike[str], track: Track = silent) -> list[str]:
                 where = jax.tree_util.keystr(key, simple=True, separator=".")
                 raise CheckpointError(f"{directory} holds numbers that are not finite in {where}")
     size = sum(entry["bytes"] for entry in files.values())
+    names = ", ".join(config.networks) or "no network"
     return [
         f"{directory}: {len(files)} files of {_size(size)} have their hashes",
-        f"{arrays} arrays of {', '.join(present) or 'no network'} have their shapes and are finite",
+        f"{arrays} arrays of {names} have their shapes and are finite",
     ]
 
 
 def _describe_source(source: Source, track: Track) -> Iterator[str]:
     tensors = source.weights.tensors.values()
     dtypes = sorted({str(np.dtype(tensor.dtype)) for tensor in tensors})
-    yield f"{source.network.upper()} in layout {source.layout.name}, {source.weights.container}"
+    yield f"{source.network.name} in layout {source.layout.name}, {source.weights.container}"
     yield f"{len(tensors)} tensors, {_size(parameter_bytes(tensors))}, {', '.join(dtypes)}"
     yield f"sizes: {source.config}"
     for file in describe(source, track)["files"]:
@@ -85,16 +80,16 @@ def _describe_source(source: Source, track: Track) -> Iterator[str]:
         if problems
         else "all names and shapes fit"
     )
-    if source.network == "clip":
-        found = find_tokenizer(source.folder.path, source.config)  # pyright: ignore
+    if source.network.tokenizer is not None:
+        found = source.network.tokenizer.find(source.folder.path, source.config)
         yield "tokenizer: found" if found else "tokenizer: missing (convert with --tokenizer)"
 
 
 def _describe_checkpoint(directory: pathlib.Path) -> Iterator[str]:
     config = read_config(directory)
     settings = read_json(directory / "config.json")
-    writer = settings.get("zsas_jax", "an early version")
     files = read_manifest(directory)
+    writer = settings.get("zsas_jax", "an early version")
     yield f"checkpoint {directory} of format {settings['format']}, written by zsas_jax {writer}"
     yield from _describe_provenance(directory)
     for name, entry in files.items():
@@ -102,49 +97,41 @@ def _describe_checkpoint(directory: pathlib.Path) -> Iterator[str]:
         yield f"{name}: {entry['bytes']} bytes, sha256 {entry['sha256']}" + (
             "" if there else ", MISSING"
         )
-    if config.clip is not None:
-        yield "tokenizer: " + ("there" if "tokenizer.json" in files else "missing")
+    for network, place in tokenizer_places(config.networks).items():
+        kind = NETWORKS[network].tokenizer
+        assert kind is not None
+        prefix = f"{place}/" if place else ""
+        found = any(all(prefix + name in files for name in names) for names in kind.names)
+        yield f"tokenizer of {network}: {'there' if found else 'missing'}"
     try:
-        arrays = stored_arrays(directory / "params")
-    except ValueError as error:
-        yield f"params: DAMAGED, {str(error).splitlines()[0][:200]}"
+        arrays = stored_arrays(directory)
+    except CheckpointError as error:
+        yield f"DAMAGED: {error}"
         return
     for network in NETWORKS:
-        sizes = getattr(config, network)
-        own = [leaf for name, leaf in arrays.items() if name.startswith(network + ".")]
-        if sizes is None:
+        if network not in config.networks:
             yield f"{network}: missing"
             continue
-        dtypes = ", ".join(sorted({leaf.dtype.name for leaf in own}))
-        count = sum(int(np.prod(leaf.shape)) for leaf in own)
+        own = [found for name, found in arrays.items() if name.startswith(network + ".")]
+        dtypes = ", ".join(sorted({dtype for _, dtype in own}))
+        count = sum(math.prod(shape) for shape, _ in own)
+        sizes = config.networks[network]
         yield f"{network}: {count / 1e6:.1f} million numbers, {len(own)} arrays, {dtypes}: {sizes}"
 
 
 def _describe_provenance(directory: pathlib.Path) -> Iterator[str]:
-    file = directory / "provenance.json"
+    file = directory / PROVENANCE
     if not file.is_file():
         return
     provenance: Mapping[str, Any] = read_json(file)
-    if "trained_on" in provenance:
-        names = ", ".join(provenance["trained_on"])
-        if "average_of" in provenance:
-            yield f"the mean of {' and '.join(provenance['average_of'])}, trained on {names}"
-        else:
-            yield f"trained by train.py, last its {provenance['task']}, on {names}"
+    if provenance.get("trained_on"):
+        yield f"trained on {', '.join(provenance['trained_on'])}"
+    if "average_of" in provenance:
+        yield f"the mean of {' and '.join(provenance['average_of'])}"
     if "sources" in provenance:
         yield f"converted as {provenance['dtype']} by {provenance['converter']}"
         for network, source in provenance["sources"].items():
             yield f"{network} from {source}"
-
-
-def _files(directory: pathlib.Path) -> list[str]:
-    """Names of what a manifest lists: all but documents, calibrated thresholds and itself."""
-    others = ("manifest.json", THRESHOLDS)
-    return [
-        file.relative_to(directory).as_posix()
-        for file in sorted(directory.rglob("*"))
-        if file.is_file() and file.name not in others and file.suffix != ".md"
-    ]
 
 
 def _size(count: int) -> str:

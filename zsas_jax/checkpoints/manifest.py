@@ -9,14 +9,16 @@ from zsas_jax.errors import CheckpointError
 from zsas_jax.files import sha256
 
 FILE = "manifest.json"
+# What calibration adds later; see `zsas_jax.evaluation.verdicts`.
+THRESHOLDS = "thresholds.json"
 # Above this size only sizes are checked at load time: hashing gigabytes costs more than reading.
 HASH_LIMIT = 64 * 2**20
 
 
 def listed_files(directory: pathlib.Path) -> Iterator[pathlib.Path]:
-    """What a manifest lists: every file but documents and itself."""
+    """What a manifest lists: every file but documents, calibrated thresholds and itself."""
     for file in sorted(directory.rglob("*")):
-        if file.is_file() and file.name != FILE and file.suffix != ".md":
+        if file.is_file() and file.name not in (FILE, THRESHOLDS) and file.suffix != ".md":
             yield file
 
 

@@ -14,7 +14,7 @@ from zsas_jax.cli.common import EXIT_FAILURES, Outcome, parse_arguments
 from zsas_jax.config import suggestion
 from zsas_jax.errors import ConfigError
 
-ABOUT = """Data sets on disk. NAME is a published data set or a Python file with a DATASET of your own.
+ABOUT = """Data sets on disk. NAME is a published one or a Python file with a DATASET of your own.
 
   zsas data list [NAME] [--data-dir DIR]
   zsas data check NAME --data-dir DIR [--counts-only]
@@ -33,7 +33,7 @@ class List:
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """Compares with the published numbers and reads every file; exits with 1 if not as published."""
+    """Compares with the published numbers, reads every file; exits with 1 if not as published."""
 
     name: tyro.conf.Positional[str]
     data_dir: _Path

@@ -14,8 +14,8 @@ from zsas_jax.errors import ConfigError, ImageError
 
 ABOUT = """Finds anomalies in photos: zsas predict part.jpg photos/ --category "metal nut"
 
-Prints score, verdict and path of each photo. `zsas evaluate --dataset folder` also writes tables and
-a report."""
+Prints score, verdict and path of each photo. `zsas evaluate --dataset folder` also writes tables
+and a report."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -47,7 +47,7 @@ class TrainArguments:
 
 
 def main(argv: Sequence[str], outcome: Outcome, prog: str = "zsas train") -> None:
-    """Trains, prints where the result lies. Stopped by SIGTERM with everything saved is no error."""
+    """Trains and prints where the result lies; stopped by SIGTERM, everything is saved."""
     del outcome
     asked = [word for word in argv if word in ("-h", "--help")]
     words = [word for word in argv if word not in asked]

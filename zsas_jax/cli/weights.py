@@ -1,68 +1,69 @@
-"""The command line of `python -m zsas_jax.weights`."""
+"""`zsas weights`: convert, download, inspect, verify, average."""
 
 import dataclasses
 import pathlib
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import tyro
 
-from zsas_jax.cli.common import exit_on_error, parse_arguments
+from zsas_jax.cli.common import Outcome, parse_arguments
 from zsas_jax.config import suggestion
 from zsas_jax.errors import ConfigError
 
-ABOUT = """Turns public CLIP and SAM weights into a checkpoint directory that zsas_jax.load opens.
+ABOUT = """Turns published weights into a checkpoint directory that zsas_jax.load opens.
 
-  python -m zsas_jax.weights convert [--clip SRC] [--sam SRC] [--umci SRC] --output DIR
-  python -m zsas_jax.weights download NAME[+NAME] [--output DIR]
-  python -m zsas_jax.weights inspect SRC|DIR
-  python -m zsas_jax.weights verify DIR
-  python -m zsas_jax.weights average DIR DIR [DIR ...] --output DIR
+  zsas weights convert --NETWORK SRC [--NETWORK SRC ...] --output DIR
+  zsas weights download NAME[+NAME] [--output DIR]
+  zsas weights inspect SRC|DIR
+  zsas weights verify DIR
+  zsas weights average DIR DIR [DIR ...] --output DIR
 
-SRC is a file or directory: transformers, OpenAI's CLIP, open_clip, Meta's SAM; its content tells.
-COMMAND --help lists the flags."""
+SRC is a file or directory of published weights (their content tells which), or a checkpoint
+directory. COMMAND --help lists the flags."""
 
 _Path = Annotated[pathlib.Path | None, tyro.conf.arg(metavar="PATH")]
+_Directory = Annotated[pathlib.Path, tyro.conf.arg(metavar="DIR")]
 _Dtype = Annotated[str, tyro.conf.arg(metavar="float32|bfloat16")]
-_Positional = tyro.conf.Positional[str]
 _Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
-_Activation = Annotated[str | None, tyro.conf.arg(metavar="quick_gelu|gelu")]
 
 
 @dataclasses.dataclass(frozen=True)
-class Convert:
-    """Any one of the three networks alone makes a valid directory."""
-
-    output: Annotated[pathlib.Path, tyro.conf.arg(metavar="DIR")]
+class _Written:
+    output: _Directory
     """The new checkpoint directory."""
-    clip: _Path = None
-    """File or directory of a CLIP."""
-    sam: _Path = None
-    """File or directory of a SAM."""
-    umci: _Path = None
-    """Checkpoint directory whose UMCI and pipeline settings are taken over."""
     tokenizer: _Path = None
-    """The CLIP's tokenizer, where it is not beside the weights: a directory with tokenizer.json, or
-    vocab.json and merges.txt, or bpe_simple_vocab_16e6.txt.gz of OpenAI's CLIP or open_clip."""
+    """Of the network that reads text, where it is not beside the weights: tokenizer.json, or
+    vocab.json and merges.txt, or bpe_simple_vocab_16e6.txt.gz, or their directory."""
     dtype: _Dtype = "float32"
     """Dtype of the stored parameters."""
-    clip_activation: _Activation = None
-    """Where the files do not tell it: quick_gelu for OpenAI's models, gelu for LAION's."""
     overwrite: _Flag = False
     """Replace DIR."""
+
+
+def _sources() -> list[tuple[str, Any, Any]]:
+    """A flag for every network and for each of its options."""
+    from zsas_jax.networks import NETWORKS
+
+    fields: list[tuple[str, Any, Any]] = []
+    for name, network in NETWORKS.items():
+        about = f"File or directory of a {name}, or a checkpoint directory with one."
+        source = tyro.conf.arg(metavar="PATH", help=about)
+        fields.append((name, Annotated[pathlib.Path | None, source], None))
+        for option, known in network.options.items():
+            flag = tyro.conf.arg(metavar="|".join(known.choices), help=known.help)
+            fields.append((f"{name}_{option}", Annotated[str | None, flag], None))
+    return fields
 
 
 @dataclasses.dataclass(frozen=True)
 class Download:
     """Fetches known hub names, checks their hashes and converts them."""
 
-    name: _Positional
-    """One CLIP, one SAM, or both joined by +."""
+    name: tyro.conf.Positional[str]
+    """One hub name, or one of each network joined by +."""
     output: _Path = None
-    """The new checkpoint directory; by default where evaluate.py --checkpoint NAME finds it."""
-    umci: _Path = None
-    """As for convert."""
+    """The new checkpoint directory; by default where --checkpoint NAME finds it."""
     dtype: _Dtype = "float32"
     """As for convert."""
     overwrite: _Flag = False
@@ -73,7 +74,7 @@ class Download:
 class Inspect:
     """Says what a source or a checkpoint directory is: sizes, hashes, what is missing."""
 
-    path: _Positional
+    path: tyro.conf.Positional[str]
     """File or directory."""
 
 
@@ -81,7 +82,7 @@ class Inspect:
 class Verify:
     """Checks hashes, shapes and finiteness of a checkpoint directory."""
 
-    path: _Positional
+    path: tyro.conf.Positional[str]
     """Checkpoint directory."""
 
 
@@ -91,73 +92,64 @@ class Average:
 
     paths: tyro.conf.Positional[tuple[str, ...]]
     """Checkpoint directories; settings and tokenizer are the last one's."""
-    output: Annotated[pathlib.Path, tyro.conf.arg(metavar="DIR")]
+    output: _Directory
     """The new checkpoint directory."""
     overwrite: _Flag = False
     """Replace DIR."""
 
 
-COMMANDS = {
-    "convert": Convert,
-    "download": Download,
-    "inspect": Inspect,
-    "verify": Verify,
-    "average": Average,
-}
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; 0: done, 2: bad input, 130: interrupted."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help"):
+def main(argv: Sequence[str], outcome: Outcome, prog: str = "zsas weights") -> None:
+    """Runs one command and prints what it did."""
+    del outcome
+    if not argv or argv[0] in ("-h", "--help"):
         print(ABOUT)
-        return 0
-    with exit_on_error() as outcome:
-        name, rest = arguments[0], arguments[1:]
-        if name not in COMMANDS:
-            raise ConfigError(f"command {name!r} is not known{suggestion(name, COMMANDS)}")
-        kind = COMMANDS[name]
-        about = (kind.__doc__ or "") + ("" if name != "convert" else "\n\n" + ABOUT)
-        none: Any = tyro.MISSING_NONPROP  # the fields' own defaults
-        args = parse_arguments(kind, rest, none, f"python -m zsas_jax.weights {name}", about)
-        for line in _run(args):
-            print(line)
-    return outcome.code
+        return
+    if argv[0] not in _COMMANDS:
+        raise ConfigError(f"command {argv[0]!r} is not known{suggestion(argv[0], _COMMANDS)}")
+    kind, command = _COMMANDS[argv[0]]
+    if kind is None:
+        kind = dataclasses.make_dataclass("Convert", _sources(), bases=(_Written,), frozen=True)
+    missing: Any = tyro.MISSING_NONPROP  # the fields' own defaults
+    about = "Converts weights of one network or of several into one checkpoint directory."
+    about = about if argv[0] == "convert" else kind.__doc__ or ""
+    args = parse_arguments(kind, argv[1:], missing, f"{prog} {argv[0]}", about)
+    for line in command(args):
+        print(line)
 
 
-def _run(args: Convert | Download | Inspect | Verify | Average) -> list[str]:
-    if isinstance(args, Inspect | Verify):
-        from zsas_jax.checkpoints.inspection import inspect, verify
-
-        return (inspect if isinstance(args, Inspect) else verify)(args.path, progress)
-    if isinstance(args, Average):
-        from zsas_jax.checkpoints.average import average
-
-        return _report(average(args.paths, args.output, overwrite=args.overwrite))
+def _convert(args: Any) -> list[str]:
     from zsas_jax.checkpoints.convert import convert_checkpoint
+    from zsas_jax.networks import NETWORKS
 
-    if isinstance(args, Convert):
-        path = convert_checkpoint(
-            args.output,
-            clip=args.clip,
-            sam=args.sam,
-            umci=args.umci,
-            tokenizer=args.tokenizer,
-            dtype=args.dtype,
-            activation=args.clip_activation,
-            overwrite=args.overwrite,
-            track=progress,
-        )
-        return _report(path)
+    sources, options = {}, {}
+    for name, network in NETWORKS.items():
+        if getattr(args, name) is not None:
+            sources[name] = getattr(args, name)
+        given = {option: getattr(args, f"{name}_{option}") for option in network.options}
+        given = {option: value for option, value in given.items() if value is not None}
+        if given:
+            options[name] = given
+    path = convert_checkpoint(
+        args.output,
+        sources,
+        tokenizer=args.tokenizer,
+        options=options,
+        dtype=args.dtype,
+        overwrite=args.overwrite,
+        track=progress,
+    )
+    return _report(path)
+
+
+def _download(args: Download) -> list[str]:
     from zsas_jax.checkpoints import hub
+    from zsas_jax.checkpoints.convert import convert_checkpoint
 
     output = args.output or hub.conversion_directory(args.name)
     fetched = {network: hub.fetch(name) for network, name in hub.parse_name(args.name).items()}
     path = convert_checkpoint(
         output,
-        clip=fetched["clip"][0] if "clip" in fetched else None,
-        sam=fetched["sam"][0] if "sam" in fetched else None,
-        umci=args.umci,
+        {network: directory for network, (directory, _) in fetched.items()},
         dtype=args.dtype,
         overwrite=args.overwrite,
         origin={network: origin for network, (_, origin) in fetched.items()},
@@ -170,18 +162,51 @@ def _run(args: Convert | Download | Inspect | Verify | Average) -> list[str]:
     return _report(path) + notes
 
 
+def _inspect(args: Inspect) -> list[str]:
+    from zsas_jax.checkpoints.inspection import inspect
+
+    return inspect(args.path, progress)
+
+
+def _verify(args: Verify) -> list[str]:
+    from zsas_jax.checkpoints.inspection import verify
+
+    return verify(args.path, progress)
+
+
+def _average(args: Average) -> list[str]:
+    from zsas_jax.checkpoints.average import average
+
+    return _report(average(args.paths, args.output, overwrite=args.overwrite))
+
+
+_COMMANDS: dict[str, tuple[Any, Any]] = {
+    "convert": (None, _convert),
+    "download": (Download, _download),
+    "inspect": (Inspect, _inspect),
+    "verify": (Verify, _verify),
+    "average": (Average, _average),
+}
+
+
 def _report(path: pathlib.Path) -> list[str]:
     """What was written, and what it lacks."""
-    from zsas_jax.checkpoints.checkpoint import NETWORKS, read_config, read_manifest
+    from zsas_jax import methods
+    from zsas_jax.checkpoints import load, read_config
+    from zsas_jax.checkpoints.load import tokenizer_places
 
     config = read_config(path)
-    there = [network for network in NETWORKS if getattr(config, network) is not None]
-    lines = [f"{path} holds {', '.join(there)}"]
-    if config.clip is not None and "tokenizer.json" not in read_manifest(path):
-        lines.append(
-            "no tokenizer was found: prompts need one, convert again with --tokenizer "
-            "(bpe_simple_vocab_16e6.txt.gz or a transformers directory)"
-        )
+    lines = [f"{path} holds {', '.join(config.networks)}"]
+    for network in tokenizer_places(config.networks):
+        if network not in load(path, networks=(network,)).tokenizers:
+            lines.append(
+                f"no tokenizer of {network} was found: prompts need one, convert again with "
+                "--tokenizer (bpe_simple_vocab_16e6.txt.gz or a transformers directory)"
+            )
+    try:
+        lines.append(f"by itself it runs the method {methods.default_method(config)}")
+    except ConfigError as error:
+        lines.append(str(error))
     return lines
 
 

@@ -1,7 +1,7 @@
 """What config files beside weights say of a network, for the layouts of all networks.
 
-    config.json               transformers': sizes, and `model_type`
-    preprocessor_config.json  transformers': image_mean and image_std
+config.json               transformers': sizes, and `model_type`
+preprocessor_config.json  transformers': image_mean and image_std
 """
 
 import contextlib
@@ -80,9 +80,7 @@ def preprocessor(folder: Folder) -> Stated:
     return Stated("preprocessor_config.json", folder.preprocessor or {}, "image_")
 
 
-def stated_pixels(
-    folder: Folder, stated: Stated, scale: float = 1
-) -> dict[str, tuple[float, ...]]:
+def stated_pixels(folder: Folder, stated: Stated, scale: float = 1) -> dict[str, tuple[float, ...]]:
     """Fields `pixel_mean` and `pixel_std` of a config, as far as they are stated, times `scale`.
 
     Raises:

@@ -62,9 +62,9 @@ def evaluate(
     limit: int | None = None,
     resolution: Resolution = DEFAULT_RESOLUTION,
     metric_options: MetricOptions = DEFAULT_OPTIONS,
-    outputs: Outputs = Outputs(),  # noqa: B008
-    pace: Pace = Pace(),  # noqa: B008
-    origin: Origin = Origin(),  # noqa: B008
+    outputs: Outputs = Outputs(),
+    pace: Pace = Pace(),
+    origin: Origin = Origin(),
     output_dir: str | pathlib.Path = "results",
     overwrite: bool = False,
 ) -> EvaluationResult:

@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from zsas_jax.checkpoints.manifest import THRESHOLDS
 from zsas_jax.config import to_dict
 from zsas_jax.errors import ConfigError
 from zsas_jax.files import save_json
 from zsas_jax.parts.text import Prompts, words
-
-FILE = "thresholds.json"
 
 
 class Calibration(NamedTuple):
@@ -81,7 +80,7 @@ def save_threshold(
     Raises:
         ConfigError: a checkpoint directory that cannot be written, or a damaged file there.
     """
-    path = checkpoint / FILE
+    path = checkpoint / THRESHOLDS
     entry = {
         "method": method,
         "category": words(category),
@@ -112,7 +111,7 @@ def find_threshold(
         ConfigError: a damaged file.
     """
     key = _score_key(checkpoint, method, config, category, prompts)
-    return next((e for e in _entries(checkpoint / FILE) if e.get("score_key") == key), None)
+    return next((e for e in _entries(checkpoint / THRESHOLDS) if e.get("score_key") == key), None)
 
 
 def thresholds_of(checkpoint: pathlib.Path, method: str, category: str) -> list[dict[str, Any]]:
@@ -122,7 +121,7 @@ def thresholds_of(checkpoint: pathlib.Path, method: str, category: str) -> list[
         ConfigError: a damaged file.
     """
     same = {"method": method, "category": words(category)}
-    return [entry for entry in _entries(checkpoint / FILE) if same.items() <= entry.items()]
+    return [entry for entry in _entries(checkpoint / THRESHOLDS) if same.items() <= entry.items()]
 
 
 def _entries(path: pathlib.Path) -> list[dict[str, Any]]:

@@ -161,9 +161,3 @@ def mask_losses(
     union = jnp.sum(inside | truth, axis=(-2, -1))
     iou = jnp.sum(inside & truth, axis=(-2, -1)) / jnp.maximum(union, 1)
     return focal, dice, iou
-
-
-def mean_pool(x: Float[Array, "b h w"], factor: int) -> Float[Array, "b i j"]:
-    """Means of square blocks of `factor` pixels."""
-    b, h, w = x.shape
-    return x.reshape(b, h // factor, factor, w // factor, factor).mean((2, 4))

@@ -10,8 +10,6 @@ from zsas_jax.data.synthetic.render import Sample, render
 from zsas_jax.data.synthetic.source import SyntheticSource, TrainingSource
 from zsas_jax.data.synthetic.splits import EVAL_DEFECTS, RANGES, TRAIN_DEFECTS, VERSION
 
-VERSION = 12
-"""Of the pictures: raised when a change of the generator makes rendered ones stale."""
 TRAIN_CLASSES = tuple(TRAIN)
 EVAL_CLASSES = tuple(EVAL)
 
@@ -21,7 +19,6 @@ __all__ = [
     "RANGES",
     "TRAIN_CLASSES",
     "TRAIN_DEFECTS",
-    "VERSION",
     "VERSION",
     "Sample",
     "SyntheticSource",

@@ -165,7 +165,9 @@ class UmciStage(nnx.Module):
             else None
         )
         self.conv_ori = _conv(text_dim, hidden, (3, 3), rngs, param_dtype)
-        self.conv_all = _conv((1 + config.use_strip + config.use_scale) * hidden, text_dim, (3, 3), rngs, param_dtype)
+        self.conv_all = _conv(
+            (1 + config.use_strip + config.use_scale) * hidden, text_dim, (3, 3), rngs, param_dtype
+        )
         self.head1 = Linear(text_dim, hidden, **options)
         self.head2 = Linear(hidden, 2, **options)
 
