@@ -7,35 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from PIL import Image
-from random_weights import random_weights
-from small_sam import SMALL_SAM
 
 from zsas_jax.checkpoints import Compute
 from zsas_jax.config import from_dict
 from zsas_jax.methods import METHODS, find_method
 from zsas_jax.methods.base import ALL_STAGES, Photos
+from zsas_jax.networks.base import NETWORKS as REGISTERED
 from zsas_jax.networks.base import create_networks
-from zsas_jax.networks.clip import ClipConfig
-from zsas_jax.networks.umci import UmciConfig
 from zsas_jax.segment import segment
+from zsas_jax.testing import random_weights
 
-NETWORKS = {
-    "clip": ClipConfig(
-        image_size=32,
-        patch_size=8,
-        vision_width=16,
-        vision_layers=2,
-        vision_heads=2,
-        context_length=8,
-        vocab_size=20,
-        text_width=8,
-        text_layers=1,
-        text_heads=1,
-        embed_dim=12,
-    ),
-    "sam": SMALL_SAM,
-    "umci": UmciConfig(width=16, text_dim=12, hidden_dim=8, scale_kernels=(3,), layers=(1, 2)),
-}
+NETWORKS = {name: REGISTERED[name].small for name in ("clip", "sam", "umci")}
 HEAD = {"views": {"image_size": [32, 40]}}
 REFINERS = {
     "cascade": {

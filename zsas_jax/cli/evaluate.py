@@ -230,7 +230,7 @@ def tasks(args: EvaluateArguments, rest: Sequence[str], prog: str) -> list[Task]
         raise ConfigError(
             f"config file {args.config} has the key {unknown[0]!r}: expected method and settings"
         )
-    found = []
+    found: list[Task] = []
     checkpoints = args.checkpoints or (args.checkpoint,)
     for checkpoint in checkpoints:
         config = read_config(checkpoint)
@@ -252,6 +252,7 @@ def tasks(args: EvaluateArguments, rest: Sequence[str], prog: str) -> list[Task]
                 if given and methods.find_method(given.get("method", own)) is method:
                     chosen = _from_file(given.get("settings", {}), chosen, method.config)
                 if rest:
+                    _check_flags(rest, chosen, method.name)
                     about = f"Settings of method {method.name}."
                     where = f"{prog} --method {called}"
                     chosen = parse_arguments(type(chosen), rest, chosen, where, about)
@@ -261,6 +262,29 @@ def tasks(args: EvaluateArguments, rest: Sequence[str], prog: str) -> list[Task]
                 found.append(Task(one, method.name, chosen, verdict, compute, folder))
     _refuse_shared_results(found)
     return found
+
+
+def _check_flags(rest: Sequence[str], chosen: Any, method: str) -> None:
+    """Refuses flags that neither the command nor the method's settings have."""
+    known = [*_flags(EvaluateArguments()), *_flags(chosen)]
+    for word in rest:
+        flag = word.partition("=")[0]
+        if flag.startswith("--") and flag not in known:
+            near = suggestion(flag, known)
+            if near.startswith(": expected"):
+                near = f": expected a setting of method {method}, see --method {method} --help"
+            raise ConfigError(f"flag {flag} is not known{near}")
+
+
+def _flags(config: Any, prefix: str = "--") -> list[str]:
+    flags = []
+    for field in dataclasses.fields(config):
+        name, value = prefix + field.name.replace("_", "-"), getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            flags += _flags(value, name + ".")
+        else:
+            flags.append(name)
+    return flags
 
 
 def _from_file(given: Any, chosen: Any, kind: type) -> Any:

@@ -50,12 +50,13 @@ def main(argv: Sequence[str], outcome: Outcome, prog: str = "zsas predict") -> N
     from zsas_jax.data.images import decode_image
     from zsas_jax.methods.base import Request
     from zsas_jax.parts.text import Prompts, load_prompts
-    from zsas_jax.predict import predict
+    from zsas_jax.predict import chosen, predict
 
     paths = _photos(args.photos)
     request = Request(load_prompts(args.prompts) if args.prompts else Prompts())
     bundle = load(args.checkpoint)
-    for path in paths:
+    chosen(bundle, args.method, None)  # Mistakes show before photos are read.
+    for name, path in paths.items():
         try:
             image = decode_image(path)
         except ImageError as error:
@@ -74,36 +75,41 @@ def main(argv: Sequence[str], outcome: Outcome, prog: str = "zsas predict") -> N
         verdict = "anomalous" if found.is_anomalous else "good"
         print(f"{found.score:.3f}  {verdict:9}  {path}")
         if args.output_dir is not None:
-            _write(args.output_dir, path, image, found, verdict)
+            _write(args.output_dir, name, image, found, verdict)
 
 
-def _photos(given: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+def _photos(given: Sequence[pathlib.Path]) -> dict[str, pathlib.Path]:
+    """Name of the results -> photo."""
     from zsas_jax.data.folder import FolderSource
 
-    paths: list[pathlib.Path] = []
+    paths: dict[str, pathlib.Path] = {}
     for path in given:
+        found = {path.name: path}
         if path.is_dir():
             source = FolderSource(path)
-            paths += [pathlib.Path(source[index]["image"]) for index in range(len(source))]
-        else:
-            paths.append(path)
+            records = [source[index] for index in range(len(source))]
+            found = {record["name"]: pathlib.Path(record["image"]) for record in records}
+        for name, photo in found.items():
+            if paths.setdefault(name, photo) != photo:
+                raise ConfigError(
+                    f"{paths[name]} and {photo} would both have their results under {name}: "
+                    "expected two commands"
+                )
     if not paths:
         raise ConfigError("no photo is named: expected files or folders, zsas predict PHOTO ...")
     return paths
 
 
-def _write(
-    folder: pathlib.Path, path: pathlib.Path, image: np.ndarray, found: Any, verdict: str
-) -> None:
+def _write(folder: pathlib.Path, name: str, image: np.ndarray, found: Any, verdict: str) -> None:
     from zsas_jax.evaluation.maps import save_map_png16, save_mask_png
     from zsas_jax.evaluation.overlays import save_overlay
 
     save_overlay(
-        folder / "overlays" / f"{path.stem}.jpg",
+        folder / "overlays" / f"{name}.jpg",
         image,
         found.anomaly_map,
         found.mask,
         verdict=f"{verdict} {found.score:.2f}",
     )
-    save_map_png16(folder / "maps" / f"{path.stem}.png", found.anomaly_map)
-    save_mask_png(folder / "masks" / f"{path.stem}.png", found.mask)
+    save_map_png16(folder / "maps" / f"{name}.png", found.anomaly_map)
+    save_mask_png(folder / "masks" / f"{name}.png", found.mask)

@@ -55,6 +55,8 @@ class TokenizerFiles(NamedTuple):
     """(directory, network config) -> tokenizer that its method `save(directory)` wrote there."""
     names: tuple[tuple[str, ...], ...]
     """Sets of files that make a tokenizer, for downloads: any one of them."""
+    train: Callable[..., Any] | None = None
+    """(sentences, network config) -> a tokenizer of the config's vocabulary."""
 
 
 class Option(NamedTuple):
@@ -80,6 +82,8 @@ class Network(NamedTuple):
     tokenizer: TokenizerFiles | None = None
     options: Mapping[str, Option] = {}
     """Name -> option of `zsas weights convert`, as --NETWORK-OPTION."""
+    small: Any = None
+    """A config of a few thousand parameters that fits the other networks' small ones, for tests."""
     check: Callable[[Any, Mapping[str, Any]], None] = lambda config, others: None
     """(own config, configs of all networks of the checkpoint by name): raises ConfigError where
     they do not fit each other."""

@@ -58,8 +58,8 @@ def rough(
     return Rough(grid, upsample_map(grid, images, sizes, config.upsampling), whole)
 
 
-def check(networks: Mapping[str, Any], config: Similarity) -> None:
-    """Refuses views that are not whole patches of this CLIP."""
+def check(networks: Mapping[str, Any], config: Any) -> None:
+    """Refuses views (of any head with `views`) that are not whole patches of this CLIP."""
     for size in config.views.looks(networks["clip"]):
         patch_grid(networks["clip"], size, "head.views")
 

@@ -62,7 +62,7 @@ def rough(
 
 def check(networks: Mapping[str, Any], config: UmciHead) -> None:
     """Refuses views that are not whole patches, and more stages than there are."""
-    similarity.check(networks, config)  # pyright: ignore[reportArgumentType]
+    similarity.check(networks, config)
     count = len(networks["umci"].layers)
     if config.stages > count:
         raise ConfigError(

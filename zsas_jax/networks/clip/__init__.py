@@ -1,7 +1,7 @@
 """CLIP in Flax NNX: both towers, patch tokens of any layer, tokenizer, conversion."""
 
 from zsas_jax.networks.base import Network, Option
-from zsas_jax.networks.clip.config import ACTIVATIONS, PRESETS, ClipConfig
+from zsas_jax.networks.clip.config import ACTIVATIONS, PRESETS, SMALL, ClipConfig
 from zsas_jax.networks.clip.convert import LAYOUTS, convert_transformers
 from zsas_jax.networks.clip.hub import HUB
 from zsas_jax.networks.clip.model import (
@@ -29,6 +29,7 @@ NETWORK = Network(
             ACTIVATIONS,
         )
     },
+    SMALL,
 )
 
 __all__ = [

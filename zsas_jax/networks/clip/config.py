@@ -223,3 +223,17 @@ PRESETS: dict[str, ClipConfig] = {
         activation="gelu",
     ),
 }
+
+SMALL = ClipConfig(
+    image_size=32,
+    patch_size=8,
+    vision_width=16,
+    vision_layers=2,
+    vision_heads=2,
+    context_length=32,
+    vocab_size=600,
+    text_width=8,
+    text_layers=1,
+    text_heads=1,
+    embed_dim=12,
+)

@@ -10,7 +10,14 @@ from tokenizers import pre_tokenizers
 from zsas_jax.errors import CheckpointError
 from zsas_jax.networks.base import TokenizerFiles
 from zsas_jax.networks.clip.config import ClipConfig
-from zsas_jax.networks.clip.tokenizer import END, START, WORD_END, Tokenizer, load_tokenizer
+from zsas_jax.networks.clip.tokenizer import (
+    END,
+    START,
+    WORD_END,
+    Tokenizer,
+    load_tokenizer,
+    train_tokenizer,
+)
 
 # The file that the packages `clip` and `open_clip` carry.
 MERGES = "bpe_simple_vocab_16e6.txt"
@@ -84,4 +91,7 @@ TOKENIZER = TokenizerFiles(
     find=find_tokenizer,
     load=lambda directory, config: load_tokenizer(directory, config.context_length),
     names=(("tokenizer.json",), ("vocab.json", "merges.txt"), *((name,) for name in MERGES_NAMES)),
+    train=lambda sentences, config: train_tokenizer(
+        sentences, config.vocab_size, config.context_length
+    ),
 )

@@ -1,7 +1,7 @@
 """Segment Anything (SAM) in Flax NNX."""
 
 from zsas_jax.networks.base import Network
-from zsas_jax.networks.sam.config import PRESETS, SamConfig
+from zsas_jax.networks.sam.config import PRESETS, SMALL, SamConfig
 from zsas_jax.networks.sam.convert import LAYOUTS, convert_transformers
 from zsas_jax.networks.sam.hub import HUB
 from zsas_jax.networks.sam.model import MaskPrediction, Sam, decode_masks, encode_image, resized
@@ -12,7 +12,7 @@ from zsas_jax.networks.sam.postprocess import (
     upscale_logits,
 )
 
-NETWORK = Network("sam", SamConfig, Sam, LAYOUTS, PRESETS, HUB)
+NETWORK = Network("sam", SamConfig, Sam, LAYOUTS, PRESETS, HUB, small=SMALL)
 
 __all__ = [
     "NETWORK",

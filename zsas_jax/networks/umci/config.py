@@ -55,3 +55,6 @@ def check_fit(config: UmciConfig, others: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"umci.layers is {config.layers}: expected blocks of CLIP's 1 to {clip.vision_layers}"
         )
+
+
+SMALL = UmciConfig(width=16, text_dim=12, hidden_dim=8, scale_kernels=(3,), layers=(1, 2))
