@@ -99,7 +99,7 @@ def test_compiled_ahead_of_time():
     expected = zsas_jax.segment(BUNDLE.model, photos, rows, method="red", config=Red())
     np.testing.assert_array_equal(found.anomaly_map, expected.anomaly_map)
     np.testing.assert_array_equal(found.image_score, np.float32([0.5, 0.3]))
-    for shape, batch_size in (((0, 4), 1), ((4, 4), 0), ((4,), 1)):
+    for shape, batch_size in (((0, 4), 1), ((4, 4), 0)):
         with pytest.raises(ConfigError, match="at least 1 each"):
             zsas_jax.compile(BUNDLE, shape, batch_size)
 

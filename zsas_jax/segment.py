@@ -75,10 +75,12 @@ def lower(
         context: of any categories, [c, ...]: their number does not count.
         **static: `method`, `config`, `compute` and `keep`.
     """
-    photos = Photos(
-        jax.ShapeDtypeStruct((batch_size, *shape, 3), jnp.uint8),
-        jax.ShapeDtypeStruct((batch_size, 2), jnp.int32),
-        jax.ShapeDtypeStruct((batch_size,), jnp.uint32),
+    photos = jax.eval_shape(
+        lambda: Photos(
+            jnp.zeros((batch_size, *shape, 3), jnp.uint8),
+            jnp.zeros((batch_size, 2), jnp.int32),
+            jnp.zeros((batch_size,), jnp.uint32),
+        )
     )
     rows = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((batch_size, *leaf.shape[1:]), leaf.dtype), context

@@ -61,7 +61,7 @@ def test_rough_map_equals_the_networks_run_step_by_step(model):
                 grid = verdict(np.asarray(patches)).reshape(1, 4, 5)
             rows, columns = (
                 resampling_matrix(have, want, "bilinear")
-                for have, want in zip(grid.shape[1:], (height, width), strict=True)
+                for have, want in zip(grid.shape[1:], (int(height), int(width)), strict=True)
             )
             expected = rows @ np.asarray(grid[0], np.float64) @ columns.T
             found = out.anomaly_map[index, :height, :width]

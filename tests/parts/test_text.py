@@ -3,54 +3,42 @@
 import dataclasses
 import json
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from zsas_jax.errors import CheckpointError, ConfigError
-from zsas_jax.networks.clip import Clip, ClipConfig, train_tokenizer
 from zsas_jax.networks.clip import encode_text as encode_token_ids
+from zsas_jax.networks.clip import train_tokenizer
 from zsas_jax.parts import text
 from zsas_jax.parts.text import (
     ABNORMAL_STATES,
     NORMAL_STATES,
     TEMPLATES,
+    Prompts,
     compose,
-    encode_text,
+    encode_ensembles,
     load_prompts,
     words,
 )
+from zsas_jax.testing import dummy_bundle
+
+SHORT = Prompts(("{}",), ("bad {}",), ("a {}",))
 
 
 @pytest.fixture(scope="module")
-def tokenizer():
-    captions = [sentence for group in compose("metal nut") for sentence in group]
-    return train_tokenizer(captions, vocab_size=700, context_length=32)
+def bundle():
+    return dummy_bundle(["clip"])
 
 
 @pytest.fixture(scope="module")
-def clip(tokenizer):
-    config = ClipConfig(
-        image_size=16,
-        patch_size=8,
-        vision_width=8,
-        vision_layers=1,
-        vision_heads=1,
-        context_length=32,
-        vocab_size=tokenizer.vocab_size,
-        text_width=16,
-        text_layers=1,
-        text_heads=2,
-        embed_dim=12,
-        end_token_id=tokenizer.end_id,
-    )
-    random = np.random.default_rng(0)
-    return jax.tree.map(
-        lambda leaf: jnp.asarray(0.5 * random.normal(size=leaf.shape), leaf.dtype),
-        nnx.eval_shape(lambda: Clip(config, rngs=nnx.Rngs(0))),
-    )
+def clip(bundle):
+    return bundle.model.clip
+
+
+@pytest.fixture(scope="module")
+def tokenizer(bundle):
+    return bundle.tokenizers["clip"]
 
 
 def test_lists_of_the_paper():
@@ -80,7 +68,7 @@ def test_words():
 
 
 def test_embeddings_are_means_of_normalised_sentences(clip, tokenizer):
-    ours = encode_text(clip, tokenizer, ["metal_nut", "bottle"])
+    ours = encode_ensembles(clip, tokenizer, ["metal_nut", "bottle"])
     assert ours.shape == (2, 2, 12)
     assert ours.dtype == jnp.float32
     for category, row in zip(("metal nut", "bottle"), ours, strict=True):
@@ -92,21 +80,21 @@ def test_embeddings_are_means_of_normalised_sentences(clip, tokenizer):
 
 
 def test_own_states_templates_and_words(clip, tokenizer):
-    def encode(categories, **options):
-        return encode_text(clip, tokenizer, categories, ["{}"], ["bad {}"], ["a {}"], **options)
+    def encode(category, prompts=SHORT, **options):
+        return encode_ensembles(clip, tokenizer, [category], prompts, **options)
 
-    plain = encode(["metal_nut"])
-    np.testing.assert_array_equal(plain, encode(["metal nut"]))
-    np.testing.assert_array_equal(plain, encode(["x"], category_words={"x": "metal nut"}))
-    assert np.abs(plain - encode(["metal_nut"], raw_names=True)).max() > 1e-3
-    assert np.abs(plain - encode_text(clip, tokenizer, ["metal_nut"])).max() > 1e-3
+    plain = encode("metal_nut")
+    np.testing.assert_array_equal(plain, encode("metal nut"))
+    np.testing.assert_array_equal(plain, encode("x", SHORT._replace(words={"x": "metal nut"})))
+    assert np.abs(plain - encode("metal_nut", raw_names=True)).max() > 1e-3
+    assert np.abs(plain - encode("metal_nut", Prompts())).max() > 1e-3
 
 
 def test_compiles_once_for_any_number_of_sentences(clip, tokenizer):
-    encode_text(clip, tokenizer, ["nut"])
+    encode_ensembles(clip, tokenizer, ["nut"], SHORT)
     compiled = text._encode_chunk._cache_size()
-    encode_text(clip, tokenizer, ["nut", "metal", "photo"])
-    encode_text(clip, tokenizer, ["nut"], ["{}"], ["bad {}"])
+    encode_ensembles(clip, tokenizer, ["nut", "metal", "photo"], SHORT)
+    encode_ensembles(clip, tokenizer, ["nut"], SHORT._replace(templates=("a {}", "b {}")))
     assert text._encode_chunk._cache_size() == compiled
 
 
@@ -122,21 +110,19 @@ def test_compiles_once_for_any_number_of_sentences(clip, tokenizer):
 )
 def test_faulty_lists_are_refused(clip, tokenizer, options, named):
     with pytest.raises(ConfigError, match=named):
-        encode_text(clip, tokenizer, ["nut"], **options)
+        encode_ensembles(clip, tokenizer, ["nut"], Prompts(**options))
 
 
 def test_no_category_and_a_foreign_tokenizer_are_refused(clip, tokenizer):
     with pytest.raises(ConfigError, match="at least one name"):
-        encode_text(clip, tokenizer, [])
+        encode_ensembles(clip, tokenizer, [])
     foreign = train_tokenizer([" ".join(TEMPLATES)] * 2, 600, 32)
-    with pytest.raises(CheckpointError, match="but this CLIP"):
-        encode_text(clip, train_tokenizer(["a"], 514, 77), ["nut"])
-    clip.config, kept = dataclasses.replace(clip.config, text_pooling="eot"), clip.config
-    try:
-        with pytest.raises(CheckpointError, match="end token has the id"):
-            encode_text(clip, foreign, ["nut"])
-    finally:
-        clip.config = kept
+    with pytest.raises(CheckpointError, match="at most this CLIP"):
+        encode_ensembles(clip, train_tokenizer(["a"], 514, 77), ["nut"])
+    with pytest.raises(CheckpointError, match="end token has the id"):
+        encode_ensembles(clip, foreign, ["nut"])
+    with pytest.raises(CheckpointError, match="has no tokenizer"):
+        encode_ensembles(clip, None, ["nut"])
 
 
 def test_prompt_files(tmp_path):
@@ -154,14 +140,14 @@ def test_prompt_files(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "named"),
     [
-        ("p.toml", "templates = [", "is not valid TOML"),
-        ("p.json", "{", "is not valid JSON"),
+        ("p.toml", "templates = [", "expected TOML"),
+        ("p.json", "{", "expected JSON"),
         ("p.json", "[1]", "holds no table"),
         ("p.toml", 'template = ["{}"]', "has the key 'template'"),
         ("p.toml", 'templates = "{}"', "expected a list"),
         ("p.toml", "templates = [3]", "exactly one"),
-        ("p.toml", 'words = ["a"]', "expected one"),
-        ("p.toml", b"\xff\xfe", "is not valid TOML"),
+        ("p.toml", 'words = ["a"]', "expected a table"),
+        ("p.toml", b"\xff\xfe", "expected TOML"),
         ("missing.toml", None, "cannot be read"),
     ],
 )

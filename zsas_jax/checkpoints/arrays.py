@@ -73,8 +73,9 @@ def restore_arrays(
         with _open(directory) as file:
             for path, variable in nnx.to_flat_state(state):
                 shape = tuple(variable.get_value().shape)
-                trained = isinstance(variable, nnx.Param) and dtype is not None
-                wanted = parameter_dtype(shape, dtype) if trained else None
+                wanted = None
+                if dtype is not None and isinstance(variable, nnx.Param):
+                    wanted = parameter_dtype(shape, dtype)
                 array = _read(file, _name(path), wanted, place(shape))
                 read.append((path, variable.replace(array)))
     except (safetensors.SafetensorError, OSError) as error:
@@ -107,8 +108,8 @@ def _read(file: Any, name: str, dtype: Any, sharding: jax.sharding.Sharding) -> 
     part = file.get_slice(name)
     shape = tuple(part.get_shape())
 
-    def read(index: tuple[slice, ...]) -> np.ndarray:
-        whole = all(piece in (slice(None), slice(None, None, None)) for piece in index)
+    def read(index: tuple[slice, ...] | None) -> np.ndarray:
+        whole = index is None or all(piece == slice(None) for piece in index)
         array = file.get_tensor(name) if whole else part[index]
         return array if dtype is None else array.astype(dtype, copy=False)
 

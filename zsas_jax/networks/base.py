@@ -6,7 +6,7 @@ registers it. Everything above knows networks through that registry alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 from flax import nnx
@@ -109,6 +109,10 @@ class Networks(nnx.Module):
     def __init__(self, **networks: nnx.Module):
         for name, network in networks.items():
             setattr(self, name, nnx.data(network))
+
+    if TYPE_CHECKING:  # Attributes are the registered names.
+
+        def __getattr__(self, name: str) -> Any: ...
 
     @property
     def names(self) -> tuple[str, ...]:

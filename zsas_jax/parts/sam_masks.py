@@ -12,7 +12,7 @@ from zsas_jax.ops.resize import resize_pillow
 from zsas_jax.ops.selection import map_where
 from zsas_jax.parts.frames import frames_of, inside_mask, map_in_frame, upscale_matrices
 from zsas_jax.parts.points import PointPrompts
-from zsas_jax.parts.types import Boxes, Masks, Photos, Points, Refined, Rough
+from zsas_jax.parts.types import Boxes, Masks, Photos, Points, Refined, Rough, Stage
 
 
 class RegionMasks(NamedTuple):
@@ -77,7 +77,8 @@ def refine_with_sam(
     rough_frame, inside = map_in_frame(rough.grid, frame, side)
 
     def upscale(sizes: Array, frame: Array, masks: RegionMasks):
-        return upscale_matrices(canvas, sizes, frame, masks.logits.shape[3:], side)
+        *_, rows, columns = masks.logits.shape
+        return upscale_matrices(canvas, sizes, frame, (rows, columns), side)
 
     def refine(operands):
         images, sizes, keys, frame, rough_canvas, rough_frame, inside = operands
@@ -110,10 +111,10 @@ def _stages(
     sizes: Int[Array, "b 2"],
     frame: Int[Array, "b 2"],
     side: int,
-) -> dict[str, Points | Boxes | Masks]:
+) -> dict[str, Stage]:
     """Prompts in canvas pixels, such that SAM's own transform takes them back into its frame."""
     ratio = (sizes / frame)[:, None, None, ::-1].astype(jnp.float32)
-    stages: dict[str, Points | Boxes | Masks] = {
+    stages: dict[str, Stage] = {
         "prompts": Points(prompts.points * ratio, prompts.labels, prompts.valid)
     }
     if masks.boxes is not None:

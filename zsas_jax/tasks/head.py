@@ -142,13 +142,15 @@ def head_task(config: TrainConfig, task: HeadTask) -> Task:
 
     def measured(params, frozen, batch: Batch) -> tuple[jax.Array, jax.Array]:
         given = inputs(params, frozen, batch)
+        trained, networks, *read = given
         masks = batch["mask"].astype(jnp.float32)
 
         def alone(features: Any, rows: Any, mask: jax.Array) -> jax.Array:
             one = jax.tree.map(lambda leaf: leaf[None], (features, rows, mask))
-            return training.loss(*given[:2], *one, task.settings, task.training)[0]
+            value, _ = training.loss(trained, networks, *one, task.settings, task.training)
+            return value
 
-        return training.maps(*given, task.settings), jax.vmap(alone)(*given[2:], masks)
+        return training.maps(*given, task.settings), jax.vmap(alone)(read[0], read[1], masks)
 
     def export(params) -> Bundle:
         trained = nnx.merge(graphdef, params, buffers)
