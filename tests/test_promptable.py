@@ -4,12 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from random_weights import random_weights
-from small_sam import SMALL_SAM
 
+import zsas_jax
 from zsas_jax import promptable
+from zsas_jax.__main__ import main
 from zsas_jax.data.synthetic import Sample, SyntheticSource
-from zsas_jax.networks.sam import Sam
+from zsas_jax.networks.sam import NETWORK, Sam
+from zsas_jax.testing import dummy_bundle, random_weights
 
 
 def _sample() -> Sample:
@@ -39,7 +40,7 @@ def test_the_click_is_farthest_from_the_edge():
 
 def test_a_network_that_gives_one_answer_scores_what_that_answer_scores(monkeypatch):
     """Logits above zero everywhere: the click's and the box's mask are the whole picture."""
-    sam = random_weights(lambda: Sam(SMALL_SAM, rngs=nnx.Rngs(0)), 0)
+    sam = random_weights(lambda: Sam(NETWORK.small, rngs=nnx.Rngs(0)), 0)
 
     def everything(sam, embedding, points=None, labels=None, boxes=None, multimask=True):
         regions = (boxes if points is None else points).shape[1]
@@ -59,7 +60,7 @@ def test_a_network_that_gives_one_answer_scores_what_that_answer_scores(monkeypa
 
 
 def test_every_prompt_of_a_real_decoder_is_scored():
-    sam = random_weights(lambda: Sam(SMALL_SAM, rngs=nnx.Rngs(0)), 0)
+    sam = random_weights(lambda: Sam(NETWORK.small, rngs=nnx.Rngs(0)), 0)
     source = SyntheticSource("eval", 1, per_class=2, size=96, classes=("screw",))
     rows = list(promptable.intersections(sam, source))
     values = np.array([row.values for row in rows])
@@ -87,7 +88,13 @@ def test_the_table_parts_targets_by_kind_and_by_area():
 
 @pytest.mark.parametrize("arguments", [["--checkpoint", "nowhere"], ["--per-class", "0"]])
 def test_mistakes_are_one_sentence(arguments, capsys):
-    assert promptable.main(arguments) == 2
+    assert main(["promptable", *arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert len(error.splitlines()) == 1
+
+
+def test_a_checkpoint_without_a_sam_is_one_sentence(tmp_path, capsys):
+    zsas_jax.save(tmp_path / "no_sam", dummy_bundle(["clip"]))
+    assert main(["promptable", "--checkpoint", str(tmp_path / "no_sam")]) == 2
+    assert "has no SAM" in capsys.readouterr().err

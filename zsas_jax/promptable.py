@@ -1,51 +1,31 @@
 """What a SAM segments from one click or one box, on held-out synthetic pictures.
 
-python -m zsas_jax.promptable [--checkpoint DIR] [--per-class N] [--seeds N ...]
-
 Targets are objects, their parts (both with what they enclose) and connected pieces of defects. The
 click is the pixel farthest from the target's edge (as SAM's evaluation chooses it), the box is the
 target's own. `oracle` is the best of the three masks that a click gives, `filled box` what no
 network is needed for. The lower rows are all targets again, by their share of the picture.
 """
 
-import dataclasses
-import sys
 from collections.abc import Iterator, Sequence
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from jaxtyping import Array, Bool, Float, UInt8
 from scipy import ndimage
 
-from zsas_jax.checkpoints.checkpoint import load
-from zsas_jax.cli.common import exit_on_error, parse_arguments, set_up_xla
 from zsas_jax.data.synthetic import Sample, SyntheticSource
 from zsas_jax.data.synthetic.targets import find_targets
-from zsas_jax.errors import ConfigError
 from zsas_jax.networks import sam as sam_network
 from zsas_jax.networks.sam import Sam
 from zsas_jax.parts.regions import mask_boxes
-from zsas_jax.segment import embed_for_sam
+from zsas_jax.parts.sam_masks import embed_photos
 
 SMALLEST = 24  # pixels of a target, in pictures of side 256
 TARGETS = 4  # of a picture, at random where it has more
 PROMPTS = ("click", "oracle", "box", "filled box")
 AREAS = (0.005, 0.05)  # of the picture: where the table's small, medium and large targets part
-
-
-@dataclasses.dataclass(frozen=True)
-class Arguments:
-    """What the command takes."""
-
-    checkpoint: str = "tiny"
-    """A checkpoint's directory, or the name of one that comes with zsas_jax."""
-    per_class: Annotated[int, tyro.conf.arg(metavar="N")] = 12
-    """Pictures of each held-out class."""
-    seeds: Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...")] = (0,)
-    """Seeds of the pictures."""
 
 
 class Target(NamedTuple):
@@ -63,20 +43,10 @@ class Score(NamedTuple):
     values: list[float]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Prints a table; returns the exit code."""
-    argv = sys.argv[1:] if argv is None else argv
-    with exit_on_error() as outcome:
-        args = parse_arguments(
-            Arguments, argv, Arguments(), "python -m zsas_jax.promptable", __doc__ or ""
-        )
-        set_up_xla()
-        sam = load(args.checkpoint).model.sam
-        if sam is None:
-            raise ConfigError(f"checkpoint {args.checkpoint} has no SAM: expected one with a SAM")
-        sources = [SyntheticSource("eval", seed, args.per_class) for seed in args.seeds]
-        print(table([row for source in sources for row in intersections(sam, source)]))
-    return outcome.code
+def measure(sam: Sam, seeds: Sequence[int], per_class: int) -> str:
+    """The table of so many pictures of each held-out class, with several seeds."""
+    sources = [SyntheticSource("eval", seed, per_class) for seed in seeds]
+    return table([row for source in sources for row in intersections(sam, source)])
 
 
 def intersections(sam: Sam, source: SyntheticSource) -> Iterator[Score]:
@@ -151,7 +121,7 @@ def _segment(
 ) -> _Masks:
     """Masks of a square picture at its own size; `points` (x, y) are pixel indices."""
     side, size = sam.config.image_size, image.shape[0]
-    embedding = embed_for_sam(sam, image[None], jnp.full((1, 2), size), jnp.full((1, 2), side))
+    embedding = embed_photos(sam, image[None], jnp.full((1, 2), size), jnp.full((1, 2), side))
     boxes, _ = mask_boxes(truth)
 
     def in_frame(indices: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -173,7 +143,3 @@ def _segment(
 
 def _iou(first: Bool[np.ndarray, "h w"], second: Bool[np.ndarray, "h w"]) -> float:
     return float((first & second).sum() / (first | second).sum())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

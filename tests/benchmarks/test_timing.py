@@ -1,6 +1,6 @@
 """The measuring itself: counts, ratios, tables, memory."""
 
-import json
+import os
 
 import jax
 import jax.numpy as jnp
@@ -38,17 +38,24 @@ def test_matrix_operations_of_a_convolution():
     assert timing.matrix_operations(convolve, image, kernel) == 2 * (2 * 4 * 4 * 6) * (2 * 2 * 3)
 
 
-def test_runs_alternate_after_a_warm_up():
+def test_runs_alternate_after_a_warm_up_and_are_compared_with_the_first():
     order = []
-    seconds = timing.alternate({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2)
+
+    def run(name, value):
+        order.append(name)
+        return np.full(3, value), value
+
+    runs = {"a": lambda: run("a", 2.0), "b": lambda: run("b", 3.0)}
+    first, other = timing.compare(runs, 2, {"model": "m"})
     assert order == list("ababab")
-    assert [len(times) for times in seconds.values()] == [2, 2]
+    assert (first["program"], first["difference"]) == ("a", 0)
+    assert (other["model"], other["difference"]) == ("m", 0.5)
 
 
 def test_ratios_are_taken_within_rounds():
     # The machine is ten times slower in the last round: the ratio does not show it.
     seconds = {"ours": [1.0, 2.0, 10.0], "other": [3.0, 6.0, 30.0]}
-    first, other = timing.time_rows(seconds, {"model": "m"}, items=2, floor=0.5)
+    first, other = timing.time_rows(seconds, {}, items=2, floor=0.5)
     assert (first["times ours"], other["times ours"]) == (1, 3)
     assert (other["seconds"], other["fastest"], other["slowest"]) == (3, 1.5, 15)
     assert first["of floor"] == pytest.approx(0.5)
@@ -63,19 +70,5 @@ def test_memory_above_sees_what_a_run_needs():
     assert timing.memory_above(run) / 2**20 == pytest.approx(megabytes, rel=0.2)
 
 
-def test_memory_of_a_device_is_asked_for_while_the_run_is_executed_and_a_cpu_has_none():
-    executed = []
-    result, memory = timing.device_memory_above(lambda: executed.append(1) or "maps")
-    assert memory is None
-    assert executed == [1]
-    assert result == "maps"
-
-
-def test_report_writes_a_table_and_json(tmp_path, capsys):
-    file = tmp_path / "new" / "figures.json"
-    timing.report([{"program": "ours", "seconds": 0.12345}, {"program": "b", "GiB": 1.0}], file)
-    printed = capsys.readouterr().out
-    assert "| ours    | 0.123   |     |" in printed
-    found = json.loads(file.read_text())
-    assert found["rows"][0]["seconds"] == 0.12345
-    assert {"processor", "cores", "versions", "command"} <= set(found["machine"])
+def test_a_new_process_computes_its_own():
+    assert timing.in_new_process(os.getpid) != os.getpid()

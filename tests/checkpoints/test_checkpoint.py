@@ -1,66 +1,43 @@
-"""Checkpoint directories: round trip, dtype, and every way in which one can be broken."""
+"""Checkpoint directories: settings, tokenizers, devices, and every way to break one.
+
+That each network's numbers survive is `tests/networks/test_every_network.py`.
+"""
 
 import json
 import shutil
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+import published_weights as published
 import pytest
-from flax import nnx
-from random_weights import random_weights
+from jax.sharding import Mesh
 
-from zsas_jax.checkpoints import checkpoint
-from zsas_jax.config import Config, PipelineConfig
-from zsas_jax.errors import CheckpointError
-from zsas_jax.networks.base import Model
-from zsas_jax.networks.clip.config import ClipConfig
-from zsas_jax.networks.clip.tokenizer import train_tokenizer
-from zsas_jax.networks.sam.config import SamConfig
-from zsas_jax.networks.umci.config import UmciConfig
+import zsas_jax
+from zsas_jax.checkpoints import Compute, Verdict, sharding
+from zsas_jax.checkpoints.manifest import write_manifest
+from zsas_jax.errors import CheckpointError, ConfigError, ZsasError
+from zsas_jax.networks import NETWORKS, abstract_networks
+from zsas_jax.testing import dummy_bundle
 
-CONFIG = Config(
-    clip=ClipConfig(
-        image_size=16,
-        patch_size=8,
-        vision_width=8,
-        vision_layers=2,
-        vision_heads=2,
-        context_length=8,
-        vocab_size=520,
-        text_width=8,
-        text_layers=1,
-        text_heads=2,
-        embed_dim=8,
-    ),
-    sam=SamConfig(
-        image_size=32,
-        patch_size=8,
-        width=8,
-        depth=2,
-        heads=2,
-        global_attn_indexes=(1,),
-        window_size=3,
-        out_chans=8,
-        decoder_heads=2,
-        decoder_mlp_dim=8,
-        iou_head_hidden=8,
-    ),
-    umci=UmciConfig(width=8, text_dim=8, hidden_dim=8, layers=(1, 2)),
-    pipeline=PipelineConfig(clip_image_size=16, mask_threshold=0.4),
-)
+TEXT = ["a photo of a damaged nut."]
 
 
 @pytest.fixture(scope="module")
 def bundle():
-    tokenizer = train_tokenizer(["a photo of a nut."] * 4, 520, 8)
-    model = random_weights(lambda: Model(CONFIG, rngs=nnx.Rngs(0)))
-    return checkpoint.Bundle(model, tokenizer, CONFIG)
+    found = dummy_bundle()
+    config = zsas_jax.Config(
+        found.config.networks,
+        "umci",
+        {"umci": {"head": {"views": {"image_size": 40}}}},
+        {"umci": Verdict(0.4, 0.6)},
+        Compute("bfloat16", 1),
+    )
+    return found._replace(config=config)
 
 
 @pytest.fixture(scope="module")
 def saved(bundle, tmp_path_factory):
-    return checkpoint.save(tmp_path_factory.mktemp("checkpoints") / "model", bundle)
+    return zsas_jax.save(tmp_path_factory.mktemp("checkpoints") / "model", bundle)
 
 
 @pytest.fixture
@@ -68,118 +45,152 @@ def copy(saved, tmp_path):
     return shutil.copytree(saved, tmp_path / "model")
 
 
-def test_round_trip_keeps_every_array_and_setting(bundle, saved):
-    loaded = checkpoint.load(saved)
-    assert loaded.config == CONFIG
-    old, new = jax.tree.leaves(bundle.model), jax.tree.leaves(loaded.model)
-    assert jax.tree.structure(bundle.model) == jax.tree.structure(loaded.model)
-    for before, after in zip(old, new, strict=True):
-        np.testing.assert_array_equal(before, after)
-    text = ["a photo of a nut."]
-    np.testing.assert_array_equal(bundle.tokenizer(text), loaded.tokenizer(text))
+def test_settings_and_tokenizer_survive(bundle, saved):
+    loaded = zsas_jax.load(saved)
+    assert loaded.config == bundle.config
+    assert loaded.model.names == tuple(NETWORKS)
+    np.testing.assert_array_equal(loaded.tokenizer(TEXT), bundle.tokenizer(TEXT))
 
 
-def test_parameters_load_in_the_dtype_asked_for_and_buffers_stay(saved):
-    model = checkpoint.load(saved, dtype=jnp.bfloat16).model
-    assert model.umci.stages[0].proj.kernel.dtype == jnp.bfloat16
-    matrix = model.sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
-    assert matrix.dtype == jnp.float32
-
-
-def test_the_logit_scale_keeps_its_precision(bundle, saved, tmp_path):
-    exact = bundle.model.clip.logit_scale[...]
-    model = checkpoint.load(saved, dtype=jnp.bfloat16).model
-    assert model.clip.logit_scale[...] == exact
-    # Earlier versions stored it narrow.
-    model.clip.logit_scale = nnx.Param(exact.astype(jnp.bfloat16))
-    early = checkpoint.save(tmp_path / "early", checkpoint.Bundle(model, None, CONFIG))
-    for dtype, expected in ((None, jnp.bfloat16), (jnp.bfloat16, jnp.float32)):
-        scale = checkpoint.load(early, dtype=dtype).model.clip.logit_scale
-        assert scale.dtype == expected
-        assert scale[...] == exact.astype(jnp.bfloat16)
+def test_every_network_that_reads_keeps_its_own_tokenizer(tmp_path, monkeypatch):
+    name, reading = next((name, kind) for name, kind in NETWORKS.items() if kind.tokenizer)
+    monkeypatch.setitem(NETWORKS, "reader", reading._replace(name="reader"))
+    bundle = dummy_bundle([name, "reader"])
+    other = reading.tokenizer.train(["scratched screws"] * 9, reading.small)
+    bundle = bundle._replace(tokenizers={**bundle.tokenizers, "reader": other})
+    loaded = zsas_jax.load(zsas_jax.save(tmp_path / "two", bundle))
+    for key, words in bundle.tokenizers.items():
+        np.testing.assert_array_equal(loaded.tokenizers[key](TEXT), words(TEXT))
+    assert (loaded.tokenizers[name](TEXT) != loaded.tokenizers["reader"](TEXT)).any()
+    alone = zsas_jax.load(tmp_path / "two", networks=("reader",))
+    assert list(alone.tokenizers) == ["reader"]
 
 
 def test_an_existing_directory_is_kept_unless_overwritten(bundle, copy):
     with pytest.raises(CheckpointError, match="exists already"):
-        checkpoint.save(copy, bundle)
+        zsas_jax.save(copy, bundle)
     (copy / "README.md").write_text("written by hand")
-    checkpoint.save(copy, bundle, overwrite=True)
+    zsas_jax.save(copy, bundle, overwrite=True)
     assert (copy / "README.md").read_text() == "written by hand"
-    assert checkpoint.load(copy).config == CONFIG
-    assert not list(copy.parent.glob("*.part")) + list(copy.parent.glob("*.old"))
+    assert zsas_jax.load(copy).config == bundle.config
+    assert [place.name for place in copy.parent.iterdir()] == [copy.name]
 
 
-def _largest(directory):
-    return max((directory / "params").rglob("*"), key=lambda file: file.stat().st_size)
-
-
-def _remove_config(directory):
-    (directory / "config.json").unlink()
-
-
-def _break_config(directory):
-    (directory / "config.json").write_text('{"format": 1, "conf')
-
-
-def _future_format(directory):
-    stored = json.loads((directory / "config.json").read_text())
-    (directory / "config.json").write_text(json.dumps({**stored, "format": 99}))
-
-
-def _no_format(directory):
-    (directory / "config.json").write_text("[]")
-
-
-def _remove_tokenizer(directory):
-    (directory / "tokenizer.json").unlink()
-
-
-def _truncate(directory):
-    file = _largest(directory)
-    file.write_bytes(file.read_bytes()[:-10])
-
-
-def _flip_a_byte(directory):
-    file = _largest(directory)
-    data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 1
-    file.write_bytes(bytes(data))
-
-
-def _remove_params(directory):
-    shutil.rmtree(directory / "params")
-
-
-def _other_sizes(directory):
-    """A config that describes other networks than params/ holds."""
-    stored = json.loads((directory / "config.json").read_text())
-    stored["config"]["umci"]["hidden_dim"] = 16
-    (directory / "config.json").write_text(json.dumps(stored))
-    checkpoint.write_manifest(directory)
+def test_loading_onto_a_mesh(bundle, saved, monkeypatch):
+    monkeypatch.setattr(sharding, "SMALLEST_SPLIT", 0)
+    mesh = Mesh(np.array(jax.local_devices()[:1]), ("model",))
+    spread = zsas_jax.load(saved, mesh=mesh).model
+    assert published.arrays(spread) == published.arrays(bundle.model)
+    assert {leaf.sharding.mesh for leaf in jax.tree.leaves(spread)} == {mesh}
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("shape", "expected"),
+    [((6, 512), (None, "model")), ((512, 6), ("model",)), ((7, 511), ()), ((8,), ())],
+)
+def test_large_arrays_are_split_along_their_longest_axis(shape, expected, monkeypatch):
+    monkeypatch.setattr(sharding, "SMALLEST_SPLIT", 1000)
+    mesh = jax.sharding.AbstractMesh((2, 4), ("data", "model"))
+    assert tuple(sharding.parameter_sharding(mesh)(shape).spec) == expected
+
+
+def remove(name):
+    return lambda directory: (directory / name).unlink()
+
+
+def replace(name, text):
+    return lambda directory: (directory / name).write_text(text)
+
+
+def edit(change, *, listed=False):
+    """Changes config.json, and the manifest with it where the change shall look intended."""
+
+    def damage(directory):
+        file = directory / "config.json"
+        stored = json.loads(file.read_text())
+        change(stored)
+        file.write_text(json.dumps(stored))
+        if listed:
+            write_manifest(directory)
+
+    return damage
+
+
+def weights(change):
+    def damage(directory):
+        file = directory / "model.safetensors"
+        file.write_bytes(change(file.read_bytes()))
+
+    return damage
+
+
+def flipped(data):
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+def unlisted(directory):
+    """Damage that the manifest knows: of a file system, before it was written."""
+    weights(lambda data: data[:100])(directory)
+    write_manifest(directory)
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "words"),
     [
-        (_remove_config, "config.json is missing"),
-        (_break_config, "config.json is damaged: expected JSON"),
-        (_future_format, "format 99: this version of zsas_jax reads format 1"),
-        (_no_format, "config.json is damaged"),
-        (_remove_tokenizer, "tokenizer.json is missing"),
-        (_truncate, "is damaged: it has"),
-        (_flip_a_byte, "sha256"),
-        (_remove_params, "is missing: expected a file"),
-        (_other_sizes, "does not hold the parameters that its config.json describes"),
+        (remove("config.json"), CheckpointError, "config.json is missing"),
+        (replace("config.json", '{"format": 1, "conf'), CheckpointError, "expected JSON"),
+        (replace("config.json", "[]"), CheckpointError, "expected an object with the field format"),
+        (edit(lambda c: c.update(format=1)), CheckpointError, "format 1.*expected format 2"),
+        (edit(lambda c: c.update(format=99)), CheckpointError, "format 99.*expected format 2"),
+        (edit(lambda c: c.update(methods=3)), CheckpointError, "methods is 3"),
+        (edit(lambda c: c["networks"].update(dino={})), CheckpointError, "a network 'dino'"),
+        (edit(lambda c: c["networks"]["umci"].update(depth=3)), ConfigError, "networks.umci.*dept"),
+        (edit(lambda c: c["compute"].update(dtype="int8")), ConfigError, "compute.*int8"),
+        (edit(lambda c: c["verdicts"]["umci"].update(mask_threshold=7)), ConfigError, "is 7"),
+        (edit(lambda c: c["networks"]["umci"].update(width=3), listed=True), ConfigError, "width"),
+        (
+            edit(lambda c: c["networks"]["umci"].update(hidden_dim=16), listed=True),
+            CheckpointError,
+            "model.safetensors does not hold the networks that config.json describes",
+        ),
+        (edit(lambda c: c.update(more=1)), CheckpointError, "config.json is damaged: it has"),
+        (remove("tokenizer.json"), CheckpointError, "tokenizer.json is missing"),
+        (remove("manifest.json"), CheckpointError, "manifest.json is missing"),
+        (replace("manifest.json", '{"a": {}}'), CheckpointError, "table of files"),
+        (remove("model.safetensors"), CheckpointError, "is missing: expected a file"),
+        (weights(lambda data: data[:-10]), CheckpointError, "is damaged: it has"),
+        (weights(flipped), CheckpointError, "sha256"),
+        (unlisted, CheckpointError, "model.safetensors is damaged: expected a safetensors file"),
     ],
 )
-def test_damage_is_one_sentence_that_names_the_file(copy, damage, message):
+def test_damage_is_one_sentence(copy, damage, error, words):
     damage(copy)
-    with pytest.raises(CheckpointError, match=message) as caught:
-        checkpoint.load(copy)
-    assert str(copy) in str(caught.value)
+    with pytest.raises(error, match=words) as caught:
+        zsas_jax.load(copy)
+    assert isinstance(caught.value, ZsasError)
     assert "\n" not in str(caught.value)
+    assert error is ConfigError or str(copy) in str(caught.value)
+
+
+def test_one_missing_or_foreign_tensor_is_refused(bundle, copy):
+    state = {f"more.{name}": leaf for name, leaf in enumerate(jax.tree.leaves(bundle.model)[:1])}
+    published.write({name: np.asarray(leaf) for name, leaf in state.items()}, copy / "x")
+    (copy / "x").replace(copy / "model.safetensors")
+    write_manifest(copy)
+    with pytest.raises(CheckpointError, match="tensors differ, first"):
+        zsas_jax.load(copy)
 
 
 def test_an_unknown_name_says_what_is_expected():
     with pytest.raises(CheckpointError, match="'tyni' was not found: expected a directory"):
-        checkpoint.load("tyni")
+        zsas_jax.load("tyni")
+
+
+def test_networks_that_do_not_fit_each_other_have_no_shapes(bundle):
+    import dataclasses
+
+    configs = dict(bundle.config.networks)
+    configs["umci"] = dataclasses.replace(configs["umci"], width=24)
+    with pytest.raises(ConfigError, match="umci.width is 24: expected CLIP's 16"):
+        abstract_networks(configs)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from zsas_jax.checkpoints.manifest import THRESHOLDS
 from zsas_jax.errors import ConfigError
 from zsas_jax.evaluation.verdicts import (
-    FILE,
     calibrate,
     find_threshold,
     save_threshold,
@@ -108,7 +108,7 @@ def test_a_newer_threshold_takes_the_place_of_its_like_alone(stored):
     for category, threshold in (("metal_nut", 0.7), ("bolt", 0.6)):
         wanted = WANTED | {"category": category}
         save_threshold(stored, calibrate([threshold] * 120, 0.01), photos="again", **wanted)
-    assert len(json.loads((stored / FILE).read_text())["thresholds"]) == 2
+    assert len(json.loads((stored / THRESHOLDS).read_text())["thresholds"]) == 2
     assert find_threshold(stored, **WANTED)["image_threshold"] == pytest.approx(0.7)
 
 
@@ -124,7 +124,7 @@ def test_scores_are_needed():
 
 
 def test_a_damaged_file(tmp_path):
-    (tmp_path / FILE).write_text("[")
+    (tmp_path / THRESHOLDS).write_text("[")
     with pytest.raises(ConfigError, match="is damaged"):
         find_threshold(tmp_path, **WANTED)
 

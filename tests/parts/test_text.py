@@ -113,12 +113,14 @@ def test_faulty_lists_are_refused(clip, tokenizer, options, named):
         encode_ensembles(clip, tokenizer, ["nut"], Prompts(**options))
 
 
-def test_no_category_and_a_foreign_tokenizer_are_refused(clip, tokenizer):
+def test_no_category_and_a_foreign_tokenizer_are_refused(clip, tokenizer, monkeypatch):
     with pytest.raises(ConfigError, match="at least one name"):
         encode_ensembles(clip, tokenizer, [])
-    foreign = train_tokenizer([" ".join(TEMPLATES)] * 2, 600, 32)
+    foreign = train_tokenizer([" ".join(TEMPLATES)] * 2, 560, 32)
     with pytest.raises(CheckpointError, match="at most this CLIP"):
         encode_ensembles(clip, train_tokenizer(["a"], 514, 77), ["nut"])
+    ends_at_one_id = dataclasses.replace(clip.config, text_pooling="eot", end_token_id=5)
+    monkeypatch.setattr(clip, "config", ends_at_one_id)
     with pytest.raises(CheckpointError, match="end token has the id"):
         encode_ensembles(clip, foreign, ["nut"])
     with pytest.raises(CheckpointError, match="has no tokenizer"):

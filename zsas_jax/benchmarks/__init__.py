@@ -1,5 +1,4 @@
-"""Measurements behind BENCHMARKS.md: `python -m zsas_jax.benchmarks NAME [--flags]`.
+"""Measurements behind BENCHMARKS.md, run by `zsas benchmarks`.
 
-Modules that compare with PyTorch import it, and say what to install where it is missing; nothing
-else in the package does.
+The modules `torch_*` import PyTorch; nothing else in the package does.
 """

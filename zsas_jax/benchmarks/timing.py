@@ -1,16 +1,12 @@
-"""Alternating runs, the floor of a program, peak memory, tables and JSON."""
+"""Runs in turn, the floor of a program, peak memory."""
 
+import concurrent.futures
 import contextlib
 import ctypes
 import gc
-import importlib.metadata
-import json
 import math
 import multiprocessing
-import os
 import pathlib
-import platform
-import resource
 import statistics
 import sys
 import time
@@ -23,20 +19,48 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from zsas_jax.benchmarks.results import Row
 from zsas_jax.ops import fused_attention
 
-PACKAGES = ("zsas_jax", "jax", "flax", "torch", "transformers", "numpy")
-
-Row = dict[str, Any]
+Run = Callable[[], Any]
 
 
-def alternate(
-    runs: Mapping[str, Callable[[], Any]], repeats: int, *, warm: bool = False
-) -> dict[str, list[float]]:
-    """Seconds of every run, taken in turn, after one run of each unless they are warm already."""
-    if not warm:
-        for run in runs.values():
-            run()
+def compare(
+    runs: Mapping[str, Run],
+    repeats: int,
+    labels: Mapping[str, Any],
+    *,
+    items: int = 1,
+    floor: float | None = None,
+) -> list[Row]:
+    """One row per program: seconds, ratio to the first program, how far its result is from it.
+
+    Every program runs once to warm up, which gives the result, then `repeats` times in turn with
+    the others. The difference is the mean one over the mean size of the first program's result.
+
+    Args:
+        runs: program -> a run that returns an array, or a pytree of arrays, on the host.
+        repeats: rounds.
+        labels: the first columns.
+        items: photos of a run; seconds are per photo.
+        floor: seconds per item that matrix products alone take.
+    """
+    values = {name: _flat(run()) for name, run in runs.items()}
+    first = next(iter(runs))
+    expected = values[first]
+    size = np.abs(expected).mean() or 1.0
+    rows = time_rows(alternate(runs, repeats), labels, items=items, floor=floor)
+    for row in rows:
+        row["difference"] = float(np.abs(values[row["program"]] - expected).mean() / size)
+    return rows
+
+
+def _flat(value: Any) -> np.ndarray:
+    return np.concatenate([np.ravel(np.asarray(x, np.float64)) for x in jax.tree.leaves(value)])
+
+
+def alternate(runs: Mapping[str, Run], repeats: int) -> dict[str, list[float]]:
+    """Seconds of every run, taken in turn."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():
@@ -48,31 +72,31 @@ def alternate(
 
 def time_rows(
     seconds: Mapping[str, list[float]],
-    labels: Row,
+    labels: Mapping[str, Any],
     *,
-    first: str = "ours",
     items: int = 1,
     floor: float | None = None,
 ) -> list[Row]:
-    """One row per run: median and spread in seconds per item, ratio to the run named `first`.
+    """One row per run: median and spread in seconds per item, ratio to the first run.
 
     The ratio is the median over rounds of a round's own ratio, so that a slow moment of the
     machine, which slows a whole round, does not show in it. `floor` is in seconds per item.
     """
+    first = next(iter(seconds))
     rows = []
     for name, times in seconds.items():
+        median = statistics.median(times) / items
         ratios = [time / own for time, own in zip(times, seconds[first], strict=True)]
-        per_item = [time / items for time in times]
         row = {
             **labels,
             "program": name,
-            "seconds": statistics.median(per_item),
-            "fastest": min(per_item),
-            "slowest": max(per_item),
+            "seconds": median,
+            "fastest": min(times) / items,
+            "slowest": max(times) / items,
             f"times {first}": statistics.median(ratios),
         }
         if floor is not None:
-            row["of floor"] = floor / statistics.median(per_item)
+            row["of floor"] = floor / median
         rows.append(row)
     return rows
 
@@ -147,119 +171,52 @@ def _inner(parameters: Mapping[str, Any]) -> Iterable[Any]:
 
 def in_new_process(function: Callable, *arguments: Any) -> Any:
     """The result of a module's function, computed by a fresh interpreter."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, arguments)
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, *arguments).result()
 
 
-def memory_above(run: Callable[[], Any]) -> float:
-    """Bytes by which this process's memory grows at most while `run` is executed.
+def memory_above(run: Run) -> float | None:
+    """Bytes by which memory grows at most while `run` is executed, beyond what was in use.
 
-    On Linux the high-water mark is set back first; elsewhere an earlier peak may hide the growth.
+    Of the accelerator where there is one (0 where JAX has needed more before: its high-water mark
+    cannot be set back), else of this process; None where neither is known.
     """
     # What is let go during the run, or was before and is still the allocator's, hides its growth.
     gc.collect()
+    if jax.default_backend() != "cpu":
+        return _device_memory_above(run)
+    status, marks = pathlib.Path("/proc/self/status"), pathlib.Path("/proc/self/clear_refs")
+    if not status.exists():
+        return None
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)  # Of glibc.
+
+    def resident(name: str) -> int:
+        lines = status.read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
+
     try:
-        pathlib.Path("/proc/self/clear_refs").write_text("5")
-        before, _ = _resident()
+        marks.write_text("5")  # Sets the high-water mark back.
+        before = resident("VmRSS")
     except OSError:
-        before = max(_resident())
+        before = resident("VmHWM")
     run()
-    return max(0.0, float(_resident()[1] - before))
+    return float(max(0, resident("VmHWM") - before))
 
 
-def device_memory_above(run: Callable[[], Any]) -> tuple[Any, float | None]:
-    """What `run` returns, and the bytes by which an accelerator's memory grows at most meanwhile.
-
-    None on CPUs. JAX's high-water mark cannot be set back: 0 where JAX has needed more before.
-    """
+def _device_memory_above(run: Run) -> float | None:
     stats = jax.devices()[0].memory_stats
-    if jax.default_backend() == "cpu" or not stats():
-        return run(), None
+    if not stats():
+        return None
     torch = sys.modules.get("torch")
     torch = torch.cuda if torch and torch.cuda.is_available() else None
     before, peer = stats(), 0
     if torch:
         torch.reset_peak_memory_stats()
         peer = torch.memory_allocated()
-    result = run()
+    run()
     after = stats()
     grown = after["peak_bytes_in_use"] > before["peak_bytes_in_use"]
     ours = after["peak_bytes_in_use"] - before["bytes_in_use"] if grown else 0
-    return result, float(max(ours, torch.max_memory_allocated() - peer if torch else 0))
-
-
-def _resident() -> tuple[int, int]:
-    """Bytes now and at most so far."""
-    try:
-        lines = pathlib.Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        unit = 1 if sys.platform == "darwin" else 1024
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-        return peak, peak
-    found = {line.split(":")[0]: line.split(":")[1] for line in lines}
-    now, peak = (int(found[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
-    return now, peak
-
-
-def machine() -> Row:
-    """What the figures were measured on: processor, cores, device and versions."""
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "device": jax.devices()[0].device_kind,
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "versions": versions,
-        "command": " ".join(["python -m zsas_jax.benchmarks", *sys.argv[1:]]),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
-
-
-def table(rows: list[Row]) -> str:
-    """A Markdown table; columns in the order in which rows first name them."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [columns] + [[_cell(row.get(name)) for name in columns] for row in rows]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    lines = [
-        "| "
-        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        + " |"
-        for line in cells
-    ]
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float | np.floating):
-        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
-    return str(value)
-
-
-def report(rows: list[Row], output: pathlib.Path | None = None) -> None:
-    """Prints the machine and the table, and writes both as JSON where `output` is given."""
-    facts = machine()
-    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-    print(f"{facts['processor']}, {facts['cores']} cores, device {facts['device']}; {versions}")
-    print(table(rows))
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps({"machine": facts, "rows": rows}, indent=1) + "\n")
+    return float(max(ours, torch.max_memory_allocated() - peer if torch else 0))

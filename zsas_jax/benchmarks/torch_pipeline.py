@@ -9,6 +9,7 @@ others are padded as transformers pads them, with zero tokens that its decoder a
 does not.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,58 +18,67 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from zsas_jax.benchmarks.torch_umci import TorchUmci, copy_weights
-from zsas_jax.benchmarks.torch_weights import transformers_clip, transformers_sam
-from zsas_jax.config import PipelineConfig
+from zsas_jax.benchmarks.setups import Setup
+from zsas_jax.benchmarks.torch_umci import torch_umci
+from zsas_jax.benchmarks.torch_weights import device, transformers_clip, transformers_sam
+from zsas_jax.config import get_path
 from zsas_jax.errors import ConfigError
-from zsas_jax.networks.base import Model
+from zsas_jax.methods.heads.umci import UmciHead
+from zsas_jax.methods.refiners.cascade import Cascade
+from zsas_jax.networks import Networks
 from zsas_jax.networks.sam import frame_size
+
+_COVERED = {
+    "points.rule": "distance",
+    "points.negative_rule": "least_similar_in_ring",
+    "normalization": "none",
+}
+
+
+def run_torch(
+    setup: Setup, images: np.ndarray, dtype: str, *, compiled: bool
+) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
+    """One run from host arrays to host arrays: maps and scores."""
+    pipeline = TorchPipeline(setup.bundle.model, setup.config, compiled=compiled, dtype=dtype)
+    words = np.array(setup.inputs(images)[1])
+    return lambda: pipeline(images, words)
 
 
 class TorchPipeline:
     """Maps and scores of equally sized photos, by the same steps as `zsas_jax.segment`.
 
     Raises:
-        ConfigError: a setting other than what this writing covers.
+        ConfigError: a method or a setting other than what this writing covers.
     """
 
     def __init__(
-        self,
-        model: Model,
-        config: PipelineConfig,
-        *,
-        compiled: bool = False,
-        device: str = "cpu",
-        dtype: str = "float32",
+        self, model: Networks, config: Any, *, compiled: bool = False, dtype: str = "float32"
     ):
-        covered = {
-            "method": ("cascade",),
-            "rough": ("umci", "both"),
-            "point_rule": ("distance",),
-            "negative_rule": ("least_similar_in_ring",),
-            "normalization": ("none",),
-        }
-        for name, known in covered.items():
-            if getattr(config, name) not in known:
+        refiner = getattr(config, "refiner", None)
+        if not isinstance(config.head, UmciHead) or not isinstance(refiner, Cascade):
+            raise ConfigError(
+                f"the PyTorch pipeline has no {type(config).__name__}: expected a method of "
+                f"{UmciHead.__name__} and {Cascade.__name__}"
+            )
+        for path, known in _COVERED.items():
+            if get_path(refiner, path) != known:
                 raise ConfigError(
-                    f"pipeline.{name} is {getattr(config, name)!r}: the PyTorch pipeline to "
-                    f"compare with knows {' and '.join(map(repr, known))} alone"
+                    f"refiner.{path} is {get_path(refiner, path)!r}: expected {known!r}, all that "
+                    "the PyTorch pipeline has"
                 )
-        assert model.clip is not None
-        assert model.sam is not None
-        assert model.umci is not None
-        self.config, self.device, self.dtype = config, device, getattr(torch, dtype)
-        self.layers = model.umci.config.layers[-config.umci_stages :]
+        self.head, self.refiner, self.score = config.head, refiner, config.score
+        self.device, self.dtype = device(), getattr(torch, dtype)
+        self.layers = model.umci.config.layers[-config.head.stages :]
+        self.looks = config.head.views.looks(model.clip.config)
         self.sizes = model.sam.config
         self.patch = model.clip.config.patch_size
         clip = transformers_clip(model.clip)
-        self.scale = clip.logit_scale.exp().to(device)
+        self.scale = clip.logit_scale.exp().to(self.device)
         self.projection = self._placed(clip.visual_projection)
         self.clip = self._placed(clip.vision_model)
         self.sam = self._placed(transformers_sam(model.sam))
-        umci = TorchUmci(model.umci.config)
-        copy_weights(model.umci, umci)
-        umci.stages = umci.stages[-config.umci_stages :]
+        umci = torch_umci(model.umci)
+        umci.stages = umci.stages[-config.head.stages :]
         self.umci = self._placed(umci.eval().requires_grad_(False))
         self.encode_sam = self.sam.vision_encoder
         if compiled:
@@ -101,19 +111,19 @@ class TorchPipeline:
             shown = F.interpolate(shown, images.shape[1:3], mode="bilinear")[:, 0].sigmoid()
             for index, mask, score in zip(owner.tolist(), shown, confidence, strict=True):
                 best[index] = torch.maximum(best[index], score * mask)
-        weight = self.config.cascade_rough_weight
+        weight = self.refiner.rough_weight
         maps = (weight * canvas + (1 - weight) * torch.stack(best)).clamp(0, 1)
-        count = max(1, int(np.ceil(maps[0].numel() * self.config.score_top_fraction)))
+        count = max(1, int(np.ceil(maps[0].numel() * self.score.top_fraction)))
         top = maps.flatten(1).topk(count, dim=1).values.mean(1)
-        share = self.config.score_map_weight
+        share = self.score.map_weight
         scores = share * top + (1 - share) * probability
         return maps.cpu().numpy(), scores.cpu().numpy()
 
     def rough(self, pixels: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         """The map on the patch grid, and the class token's abnormal probability."""
-        grid = tuple(side // self.patch for side in self.config.clip_size)
+        grid = tuple(side // self.patch for side in next(iter(self.looks)))
         maps, probabilities = [], []
-        for size, turns in self.config.clip_looks.items():
+        for size, turns in self.looks.items():
             rough, probability = self.look(pixels, text, size, turns)
             maps += [_resize(part, grid) for part in rough]
             probabilities.append(probability)
@@ -132,10 +142,10 @@ class TorchPipeline:
         tokens = [output.hidden_states[layer][:, 1:] for layer in self.layers]
         logits = self.umci(tokens, text.to(self.dtype), grid)
         rough = logits.float().softmax(-1)[..., 1].mean(1)
-        if self.config.rough == "both":
+        if self.head.similarity_weight:
             patches = self.clip.post_layernorm(output.last_hidden_state[:, 1:])
             similarity = self.abnormal(patches, text).unflatten(1, grid)
-            rough = torch.lerp(rough, similarity, self.config.similarity_weight)
+            rough = torch.lerp(rough, similarity, self.head.similarity_weight)
         probability = self.abnormal(output.pooler_output[:, None], text)[:, 0]
         parts = zip(rough.chunk(len(turns)), turns, strict=True)
         upright = [torch.rot90(part, -k, (1, 2)) for part, k in parts]
@@ -143,10 +153,10 @@ class TorchPipeline:
 
     def upsample(self, rough: Tensor, pixels: Tensor) -> Tensor:
         """The rough map at the photos' size."""
-        if self.config.rough_upsampling == "bilinear":
+        if self.head.upsampling.rule == "bilinear":
             return _resize(rough, pixels.shape[2:])
         frame = (2 * rough.shape[1], 2 * rough.shape[2])
-        reach = [max(1, round(self.config.guided_radius * side)) for side in frame]
+        reach = [max(1, round(self.head.upsampling.radius * side)) for side in frame]
         window = [2 * length + 1 for length in reach]
 
         def mean(x: Tensor) -> Tensor:
@@ -159,7 +169,7 @@ class TorchPipeline:
         products = mean((guide[:, :, None] * guide[:, None]).flatten(1, 2)).unflatten(1, (3, 3))
         variance = products - colour[:, :, None] * colour[:, None]
         variance = variance.movedim((1, 2), (3, 4))
-        variance = variance + self.config.guided_epsilon * torch.eye(3, device=rough.device)
+        variance = variance + self.head.upsampling.epsilon * torch.eye(3, device=rough.device)
         slope = torch.linalg.solve(variance, joint.movedim(1, 3)).movedim(3, 1)
         lines = mean(torch.cat([slope, level - (slope * colour).sum(1, keepdim=True)], 1))
         lines = F.interpolate(lines, pixels.shape[2:], mode="bilinear")
@@ -180,10 +190,11 @@ class TorchPipeline:
 
     def prompt(self, rough: Tensor, embedding: Tensor) -> "Prompts":
         """PPG's points of one image's regions; `rough` covers the photo's part of the frame."""
-        config, side = self.config, self.sizes.image_size
-        rank = max(1, int(np.ceil(rough.numel() * config.quantile)))
+        config, side = self.refiner, self.sizes.image_size
+        level, rules = config.foreground, config.points
+        rank = max(1, int(np.ceil(rough.numel() * level.quantile)))
         quantile = rough.flatten().kthvalue(rank).values
-        foreground = rough >= torch.clamp(quantile, min=config.rough_threshold)
+        foreground = rough >= torch.clamp(quantile, min=level.threshold)
         mask = foreground.cpu().numpy()
         labels, _ = ndimage.label(mask, np.ones((3, 3)))
         areas = np.bincount(labels.ravel())
@@ -195,14 +206,14 @@ class TorchPipeline:
             region = labels == index
             rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
             boxes.append([int(end) for end in (columns[0], rows[0], columns[-1], rows[-1])])
-            distance = config.point_distance * side
+            distance = rules.distance * side
             inside = torch.from_numpy(region).to(rough.device)
-            positive = greedy(rough.masked_fill(~inside, -torch.inf), config.top_k, distance)
-            ring = _dilated(region, boxes[-1], config.ring_radius * side)
+            positive = greedy(rough.masked_fill(~inside, -torch.inf), rules.top_k, distance)
+            ring = _dilated(region, boxes[-1], rules.ring_radius * side)
             ring = torch.from_numpy(ring & ~mask).to(rough.device)
             alike = self.similarity(unit, embedding, positive)[: rough.shape[0], : rough.shape[1]]
             scores = (-alike).masked_fill(~ring, -torch.inf)
-            negative = greedy(scores, config.negative_points, distance)
+            negative = greedy(scores, rules.negatives, distance)
             points.append(positive + negative)
             kinds.append([1] * len(positive) + [0] * len(negative))
             highest.append(float(rough[inside].max()))
@@ -240,16 +251,16 @@ class TorchPipeline:
             "input_labels": labels,
         }
         logits, iou = self.best(self.sam(**given))
-        if self.config.cps_stages >= 2:
+        if self.refiner.stages >= 2:
             logits, iou = self.best(self.sam(**given, input_masks=logits[:, None]))
-        if self.config.cps_stages >= 3:
+        if self.refiner.stages >= 3:
             boxes = torch.tensor([box for prompts in found for box in prompts.boxes], device=device)
             boxes = self.boxes(logits, boxes.float(), frame)
             logits, iou = self.best(
                 self.sam(**given, input_masks=logits[:, None], input_boxes=boxes[:, None])
             )
         confidence = iou.float().clamp(0, 1)
-        if self.config.cascade_mask_confidence == "iou_times_rough":
+        if self.refiner.mask_confidence == "iou_times_rough":
             highest = [value for prompts in found for value in prompts.highest]
             confidence = confidence * torch.tensor(highest, device=device)
         return owner, logits.float(), confidence
@@ -265,7 +276,7 @@ class TorchPipeline:
         side, boxes = self.sizes.image_size, fallback.clone()
         cell = side / logits.shape[-1]
         inside = [int(np.ceil(length / cell)) for length in frame]
-        margin = self.config.box_margin * side
+        margin = self.refiner.box_margin * side
         limit = torch.tensor([frame[1], frame[0]] * 2, device=boxes.device) - 1
         for row, mask in enumerate(logits[:, : inside[0], : inside[1]] > 0):
             if mask.any():

@@ -1,13 +1,21 @@
 """UMCI and its loss as a PyTorch user writes them, to compare speed with."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zsas_jax.benchmarks.torch_weights import device, state_dict
+from zsas_jax.convert.rules import Rule
 from zsas_jax.networks.umci import Umci, UmciConfig
+
+_RULES = (
+    Rule(r"\.input\.(weight|bias)$", r".\1_ih"),
+    Rule(r"\.hidden\.(weight|bias)$", r".\1_hh"),
+)
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -101,36 +109,16 @@ class TorchUmci(nn.Module):
         return torch.stack(logits, 1)
 
 
-def copy_weights(source: Umci, target: TorchUmci) -> None:
-    """Gives the PyTorch module the parameters of ours."""
-
-    def copy(ours, theirs: nn.Module) -> None:
-        if isinstance(theirs, nn.GRUCell):
-            for name, part in (("ih", ours.input), ("hh", ours.hidden)):
-                getattr(theirs, f"weight_{name}").data.copy_(_tensor(part.kernel).T)
-                getattr(theirs, f"bias_{name}").data.copy_(_tensor(part.bias))
-        elif isinstance(theirs, nn.Linear | nn.Conv1d | nn.Conv2d):
-            kernel = _tensor(ours.kernel)
-            theirs.weight.data.copy_(kernel.movedim((-1, -2), (0, 1)))
-            if theirs.bias is not None:
-                theirs.bias.data.copy_(_tensor(ours.bias))
-        elif isinstance(theirs, nn.ModuleList):
-            for one, other in zip(ours, theirs, strict=True):
-                copy(one, other)
-        else:
-            for name, child in theirs.named_children():
-                copy(getattr(ours, name), child)
-
-    copy(source, target)
-
-
-def _tensor(variable) -> Tensor:
-    return torch.from_numpy(np.array(variable[...]))
+def torch_umci(umci: Umci) -> TorchUmci:
+    """The same module with the same weights."""
+    module = TorchUmci(umci.config)
+    module.load_state_dict(state_dict(umci, _RULES))
+    return module
 
 
 def umci_loss(logits: Tensor, masks: Tensor, weights: Sequence[float]) -> Tensor:
     """Focal and Dice of every stage at the masks' resolution (APRIL-GAN's, ClipSAM's weights)."""
-    total = torch.zeros(())
+    total = torch.zeros((), device=logits.device)
     for stage, weight in enumerate(weights):
         rows = logits[:, stage].permute(0, 3, 1, 2)
         log_p = F.interpolate(rows, masks.shape[-2:], mode="bilinear").log_softmax(1)
@@ -140,3 +128,25 @@ def umci_loss(logits: Tensor, masks: Tensor, weights: Sequence[float]) -> Tensor
         overlap, area = (p * masks).sum((1, 2)), p.sum((1, 2)) + masks.sum((1, 2))
         total = total + weight * (focal + 1 - (2 * overlap + 1) / (area + 1)).mean()
     return total
+
+
+def torch_step(
+    umci: Umci, batch: Mapping[str, np.ndarray], weights: Sequence[float]
+) -> Callable[[], float]:
+    """A training step, which returns the loss before it; as `training.our_step`."""
+    place = device()
+    module = torch_umci(umci).to(place)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-4, weight_decay=0.01)
+    tokens = np.moveaxis(batch["tokens"].astype(np.float32), 1, 0)
+    stages = [torch.from_numpy(rows.copy()).to(place) for rows in tokens]
+    truth, words = (torch.from_numpy(batch[name]).to(place) for name in ("masks", "text"))
+    grid = (math.isqrt(stages[0].shape[1]),) * 2
+
+    def run() -> float:
+        optimizer.zero_grad()
+        value = umci_loss(module(stages, words, grid), truth, weights)
+        value.backward()
+        optimizer.step()
+        return value.item()
+
+    return run

@@ -1,6 +1,7 @@
 # pyright: reportArgumentType=false, reportGeneralTypeIssues=false, reportOperatorIssue=false
 """This package's networks as transformers' models of the same weights, to compare speed with."""
 
+import pathlib
 from typing import Any
 from unittest import mock
 
@@ -8,12 +9,22 @@ import numpy as np
 import torch
 import transformers
 from flax import nnx
+from safetensors.torch import save_file
 
+from zsas_jax.benchmarks.setups import find_sizes, random_network
 from zsas_jax.convert.rules import apply_rename, native_names
 from zsas_jax.networks.clip import Clip
 from zsas_jax.networks.clip.convert import TRANSFORMERS_RULES
 from zsas_jax.networks.sam import Sam
 from zsas_jax.networks.sam.convert import SHARED_MATRIX, SHARED_MATRIX_COPY, transformers_rules
+
+
+def device() -> str:
+    """The accelerator where there is one, with products in TF32 as JAX has them there."""
+    if not torch.cuda.is_available():
+        return "cpu"
+    torch.set_float32_matmul_precision("high")
+    return "cuda"
 
 
 def state_dict(network: nnx.Module, rules: Any) -> dict[str, torch.Tensor]:
@@ -132,3 +143,15 @@ def _filled(kind: Any, config: Any, tensors: dict[str, torch.Tensor], attention:
         raise ValueError(f"not filled: {missing}; not used: {unexpected}")
     model.requires_grad_(False)
     return model
+
+
+def write_published(size: str, place: pathlib.Path) -> None:
+    """A SAM of random weights as Meta's `meta.pth` and as a transformers directory `hf`."""
+    network, config = find_sizes(size)
+    sam: Any = random_network(network, config)
+    model = transformers_sam(sam)
+    model.config.save_pretrained(place / "hf")
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    tensors[SHARED_MATRIX_COPY] = tensors[SHARED_MATRIX].clone()
+    save_file(tensors, place / "hf" / "model.safetensors", metadata={"format": "pt"})
+    torch.save(state_dict(sam, ()), place / "meta.pth")

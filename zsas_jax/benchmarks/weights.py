@@ -1,191 +1,144 @@
-"""Memory and time of converting and loading SAM H, each measured as a whole process.
+"""Memory and time of converting and loading a SAM, each measured as a whole process."""
 
-    python -m zsas_jax.benchmarks weights [--size vit_b|vit_l|vit_h] [--directory DIR]
-
-Random weights are written once as a transformers directory and as Meta's `.pth`; then one process
-each converts them, loads the result, and computes a first embedding with this package and with
-transformers. Peaks are the kernel's `ru_maxrss`, over the size of the float32 weights.
-"""
-
-import json
 import os
 import pathlib
-import shutil
+import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Mapping
+from typing import NamedTuple
 
+from zsas_jax.benchmarks import timing
+from zsas_jax.benchmarks.results import Row
 from zsas_jax.config import suggestion
 from zsas_jax.errors import ConfigError
+from zsas_jax.networks import sam
 
-# SAM's sizes as transformers' vision_config.
-SIZES = {
-    "vit_b": {},
-    "vit_l": {
-        "hidden_size": 1024,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 16,
-        "global_attn_indexes": [5, 11, 17, 23],
-    },
-    "vit_h": {
-        "hidden_size": 1280,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 16,
-        "global_attn_indexes": [7, 15, 23, 31],
-    },
-}
+CONVERTING = "What do converting and loading take?"
+STARTING = "How long is it from a process's start to its first embedding?"
 
-# What the child processes run; {place} is the directory with everything.
-WRITE = """
-import json, pathlib, re, safetensors.torch, torch, transformers
-place, sizes = pathlib.Path({place!r}), {sizes!r}
-with torch.device("meta"):
-    model = transformers.SamModel(transformers.SamConfig(vision_config=sizes))
-torch.manual_seed(0)
-state = {{}}
-for name, tensor in model.state_dict().items():
-    scale = tensor[0].numel() ** -0.5 if tensor.ndim > 1 else 0.1
-    state[name] = scale * torch.randn(tensor.shape) + ("norm" in name and name.endswith("weight"))
-copy = "prompt_encoder.shared_embedding.positional_embedding"
-state[copy] = state["shared_image_embedding.positional_embedding"].clone()
-(place / "hf").mkdir()
-(place / "hf" / "config.json").write_text(model.config.to_json_string())
-safetensors.torch.save_file(state, place / "hf" / "model.safetensors", metadata={{"format": "pt"}})
-"""
-TO_META = """
-import pathlib, re, torch
-from zsas_jax.networks.sam import SamConfig
-from zsas_jax.networks.sam.convert import transformers_rules
-from zsas_jax.convert.rules import apply_rename, native_names
-from zsas_jax.checkpoints.identify import abstract_network
-from zsas_jax.convert.files import open_weights
-place = pathlib.Path({place!r})
-tensors = open_weights(place / "hf")[0].tensors
-config = SamConfig.{size}()
-names = native_names(abstract_network(config)).values()
-rules = transformers_rules(config)
-theirs = {{name: apply_rename(name, rules).names[0] for name in names}}
-state = {{name: torch.from_numpy(tensors[theirs[name]].read()) for name in names}}
-torch.save(state, place / "meta.pth")
-"""
-CONVERT = """
-from zsas_jax.cli.weights import main
-main(["convert", "--sam", {source!r}, "--output", {output!r}, "--overwrite"])
+# What the measured processes run; neither side imports what it does not need.
+CONVERT = f"""
+from zsas_jax.__main__ import main
+assert main(["weights", "convert", "--{sam.NETWORK.name}", {{source!r}}, "--output", {{output!r}},
+             "--overwrite"]) == 0
 """
 LOAD = """
 import zsas_jax
 zsas_jax.load({output!r})
 """
 OURS = """
-import time
-from zsas_jax.cli.common import set_up_xla
-set_up_xla()
-import jax, numpy as np
+import jax, numpy as np, time
 from zsas_jax import load
 from zsas_jax.networks.sam import encode_image
 sam = load({output!r}).model.sam
-pixels = np.random.default_rng(0).normal(size=(1, 1024, 1024, 3)).astype(np.float32)
+pixels = np.random.default_rng(0).normal(size=(1, {side}, {side}, 3)).astype(np.float32)
 encode = jax.jit(encode_image)
-loaded = time.perf_counter()
-encode(sam, pixels).block_until_ready()
-first = time.perf_counter()
-if {repeat}:
+marks.append(time.perf_counter())
+for _ in range(2):
     encode(sam, pixels).block_until_ready()
-print("SECONDS", loaded - {started}, first - {started}, time.perf_counter() - first)
+    marks.append(time.perf_counter())
 """
 THEIRS = """
-import time
-import numpy as np, torch, transformers
+import numpy as np, time, torch, transformers
 sam = transformers.SamModel.from_pretrained({source!r})
-pixels = torch.from_numpy(
-    np.random.default_rng(0).normal(size=(1, 3, 1024, 1024)).astype(np.float32)
-)
-loaded = time.perf_counter()
+pixels = np.random.default_rng(0).normal(size=(1, 3, {side}, {side})).astype(np.float32)
+pixels = torch.from_numpy(pixels)
+marks.append(time.perf_counter())
 with torch.no_grad():
-    sam.get_image_embeddings(pixels)
-    first = time.perf_counter()
-    if {repeat}:
+    for _ in range(2):
         sam.get_image_embeddings(pixels)
-print("SECONDS", loaded - {started}, first - {started}, time.perf_counter() - first)
+        marks.append(time.perf_counter())
+"""
+# A process's own high-water mark; `ru_maxrss` begins with its parent's.
+MEASURED = """
+import pathlib, time
+marks = []
+{program}
+marks.append(time.perf_counter())
+lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+print("MEASURED", 1024 * peak, *marks)
 """
 
 
-def main(
-    size: str = "vit_h",
-    directory: pathlib.Path = pathlib.Path("runs/benchmark_weights"),
-    runs: int = 1,
-    embedding: bool = True,
-) -> None:
-    """Converting and loading a SAM of random weights: peak memory and time of whole processes.
+class Process(NamedTuple):
+    """Of one that ran to its end: seconds from its start to each mark, and bytes at most."""
+
+    seconds: list[float]
+    peak: int
+
+
+def measure(size: str, repeats: int, embedding: bool) -> list[Row]:
+    """Rows of seconds and of peak memory over the size of the float32 weights, which are random.
 
     Args:
-        size: vit_b, vit_l or vit_h.
-        directory: where weights and conversions are written; taken away in the end.
-        runs: processes per time; the smallest counts.
-        embedding: also the time to a first embedding, which takes minutes of computing.
+        size: a preset of SAM.
+        repeats: alternating rounds, after one that fills the caches of files and programs.
+        embedding: also the time to a first embedding, on the CPU for both.
+
+    Raises:
+        ConfigError: an unknown size, or a system without /proc.
     """
-    if size not in SIZES:
-        raise ConfigError(f"--size is {size!r}{suggestion(size, SIZES)}")
-    import jax  # Not before it is needed: the peaks are those of other processes.
+    if size not in sam.PRESETS:
+        raise ConfigError(f"--size is {size!r}{suggestion(size, sam.PRESETS)}")
+    if not pathlib.Path("/proc/self/status").exists():
+        raise ConfigError("peaks are read from /proc, which is not here: expected Linux")
+    from zsas_jax.benchmarks.torch_weights import write_published
 
-    if embedding and jax.default_backend() != "cpu":
-        raise ConfigError("the peer embeds on the CPU: expected --no-embedding on an accelerator")
-    figures = measure(size, directory, runs, embedding)
-    for name, value in figures.items():
-        print(f"{name:40} {value:8.2f}")
-    print(json.dumps(figures))
-
-
-def measure(size: str, directory: pathlib.Path, runs: int, embedding: bool) -> dict[str, float]:
-    """All figures by name: seconds, and peaks over the size of the weights."""
-    place = directory.absolute()
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
-    source, output = str(place / "hf"), str(place / "converted")
-    values = {"place": str(place), "sizes": SIZES[size], "size": size}
-    figures: dict[str, float] = {}
-    try:
-        _process(WRITE, **values)
-        _process(TO_META, **values)
+    with tempfile.TemporaryDirectory() as directory:
+        place = pathlib.Path(directory)
+        (place / "hf").mkdir()
+        timing.in_new_process(write_published, size, place)
+        source, output = str(place / "hf"), str(place / "converted")
+        values = {"source": source, "output": output, "side": sam.PRESETS[size].image_size}
+        programs = {
+            "convert Meta's .pth": (CONVERT, values | {"source": str(place / "meta.pth")}),
+            "convert a transformers directory": (CONVERT, values),
+            "load": (LOAD, values),
+        }
         stored = (place / "hf" / "model.safetensors").stat().st_size
-        figures["weights_gb"] = stored / 1e9
-        for name, path in (("meta", str(place / "meta.pth")), ("transformers", source)):
-            seconds, peak, _ = _process(CONVERT, source=path, output=output)
-            figures[f"convert_{name}_seconds"] = seconds
-            figures[f"convert_{name}_peak_over_size"] = peak / stored
-        loads = [_process(LOAD, output=output) for _ in range(runs)]
-        figures["load_seconds"] = min(seconds for seconds, _, _ in loads)
-        figures["load_peak_over_size"] = max(peak for _, peak, _ in loads) / stored
-        for name, program in (("ours", OURS), ("transformers", THEIRS)) if embedding else ():
-            # The first process fills the compilation cache and the file cache.
-            paths = {"output": output, "source": source}
-            _process(program, repeat=False, **paths)
-            outcomes = [_process(program, repeat=True, **paths)[2] for _ in range(runs)]
-            # Computing takes ten times as long as the rest: the smallest of each, lest its
-            # spread decides.
-            loaded, first, again = map(min, zip(*outcomes, strict=True))
-            figures[f"{name}_loaded_seconds"] = loaded
-            figures[f"{name}_first_embedding_seconds"] = first
-            figures[f"{name}_compute_seconds"] = again
-            figures[f"{name}_start_seconds"] = first - again
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-    return figures
+        rows: list[Row] = []
+        for name, runs in _in_turn(programs, repeats).items():
+            seconds = statistics.median(run.seconds[-1] for run in runs)
+            peak = statistics.median(run.peak for run in runs) / stored
+            rows.append({"question": CONVERTING, "size": size, "program": name})
+            rows[-1] |= {"seconds": seconds, "peak / weights": peak}
+        if embedding:
+            peers = {"ours": (OURS, values), "transformers": (THEIRS, values)}
+            for name, runs in _in_turn(peers, repeats).items():
+                loaded, first, again, _ = zip(*(run.seconds for run in runs), strict=True)
+                computing = [b - a for a, b in zip(first, again, strict=True)]
+                rest = [b - a for a, b in zip(computing, first, strict=True)]
+                columns = {"loaded": loaded, "first embedding": first, "computing": computing}
+                columns["first less computing"] = rest
+                medians = {column: statistics.median(each) for column, each in columns.items()}
+                rows.append({"question": STARTING, "size": size, "program": name, **medians})
+    return rows
 
 
-def _process(program: str, **values: object) -> tuple[float, int, list[float]]:
-    """Seconds, peak bytes of memory, and the numbers that a program prints after SECONDS."""
-    # This clock is the same for all processes of a machine, so that the child counts from here.
+def _in_turn(
+    programs: Mapping[str, tuple[str, Mapping[str, object]]], repeats: int
+) -> dict[str, list[Process]]:
+    found: dict[str, list[Process]] = {name: [] for name in programs}
+    for _ in range(1 + repeats):
+        for name, (program, values) in programs.items():
+            found[name].append(_process(program.format(**values)))
+    return {name: processes[1:] for name, processes in found.items()}
+
+
+def _process(program: str) -> Process:
+    # This clock is the same for all processes of a machine, so that it counts from here.
     started = time.perf_counter()
-    program = program.format(started=started, **values)
-    child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    output = child.stdout.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise RuntimeError(f"a measured process failed with exit code {child.returncode}")
-    line = next((line for line in output.splitlines() if line.startswith("SECONDS")), "")
-    kilobytes = 1024 if sys.platform.startswith("linux") else 1
-    peak = usage.ru_maxrss * kilobytes
-    return time.perf_counter() - started, peak, [float(word) for word in line.split()[1:]]
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED.format(program=program)],
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    line = next(line for line in done.stdout.splitlines() if line.startswith("MEASURED"))
+    peak, *marks = (float(word) for word in line.split()[1:])
+    return Process([mark - started for mark in marks], int(peak))

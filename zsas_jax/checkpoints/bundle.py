@@ -73,3 +73,18 @@ class Bundle(NamedTuple):
     def tokenizer(self) -> Any:
         """The only tokenizer, or the first of several; None where there is none."""
         return next(iter(self.tokenizers.values()), None)
+
+
+def join(first: Bundle, second: Bundle) -> Bundle:
+    """Networks, tokenizers and settings of both; of what both have the second's count."""
+    own = {name: getattr(second.model, name) for name in second.model.names}
+    # Another network's vocabulary has other numbers.
+    kept = {name: found for name, found in first.tokenizers.items() if name not in own}
+    config = Config(
+        {**first.config.networks, **second.config.networks},
+        second.config.method or first.config.method,
+        {**first.config.methods, **second.config.methods},
+        {**first.config.verdicts, **second.config.verdicts},
+        second.config.compute,
+    )
+    return Bundle(first.model.replace(**own), {**kept, **second.tokenizers}, config)

@@ -12,10 +12,10 @@ from zsas_jax.cli.common import (
     EXIT_FAILURES,
     Outcome,
     load_config_file,
-    parse_arguments,
     parse_known,
     set_up_xla,
 )
+from zsas_jax.cli.settings import print_help, with_flags
 from zsas_jax.config import from_dict, suggestion, to_dict
 from zsas_jax.data.sources import check_names
 from zsas_jax.errors import ConfigError
@@ -171,7 +171,8 @@ def parse(argv: Sequence[str], prog: str = "zsas evaluate") -> tuple[EvaluateArg
     words = [word for word in argv if word not in asked]
     args, rest = parse_known(EvaluateArguments, words, EvaluateArguments(), prog, ABOUT)
     if asked:
-        _help(args, prog)
+        own = EvaluateArguments()
+        print_help(EvaluateArguments, own, args.checkpoint, args.method, prog, ABOUT)
     for one, several in (
         ("dataset", "datasets"),
         ("method", "methods"),
@@ -196,24 +197,6 @@ def parse(argv: Sequence[str], prog: str = "zsas evaluate") -> tuple[EvaluateArg
         flag = "--categories" if args.categories else "--data-dir"
         raise ConfigError(f"{flag} goes with one data set: expected --datasets NAME=DIR NAME=DIR")
     return args, rest
-
-
-def _help(args: EvaluateArguments, prog: str) -> None:
-    """Prints the general help, then the settings of the chosen method; ends the program."""
-    from zsas_jax import methods
-    from zsas_jax.checkpoints import read_config
-
-    config = read_config(args.checkpoint)
-    name = args.method or methods.default_method(config)
-    try:
-        parse_known(EvaluateArguments, ["--help"], EvaluateArguments(), prog, ABOUT)
-    except SystemExit:
-        names = ", ".join(methods.method_names())
-        pairs = f"{' | '.join(methods.HEADS)} + {' | '.join(methods.REFINERS)}"
-        print(f"\nmethods: {names}; any HEAD+REFINER of {pairs}\n")
-    chosen = methods.settings(config, name)
-    about = f"Settings of method {name} ({methods.find_method(name).paper})."
-    parse_arguments(type(chosen), ["--help"], chosen, f"{prog} --method {name}", about)
 
 
 def tasks(args: EvaluateArguments, rest: Sequence[str], prog: str) -> list[Task]:
@@ -251,40 +234,13 @@ def tasks(args: EvaluateArguments, rest: Sequence[str], prog: str) -> list[Task]
                 chosen = methods.settings(config, method.name)
                 if given and methods.find_method(given.get("method", own)) is method:
                     chosen = _from_file(given.get("settings", {}), chosen, method.config)
-                if rest:
-                    _check_flags(rest, chosen, method.name)
-                    about = f"Settings of method {method.name}."
-                    where = f"{prog} --method {called}"
-                    chosen = parse_arguments(type(chosen), rest, chosen, where, about)
+                chosen = with_flags(chosen, rest, EvaluateArguments, method.name, prog)
                 methods.check_method(config, method.name, chosen)
                 verdict = _verdict(one, methods.verdict(config, method.name))
                 compute = _compute(one, config.compute)
                 found.append(Task(one, method.name, chosen, verdict, compute, folder))
     _refuse_shared_results(found)
     return found
-
-
-def _check_flags(rest: Sequence[str], chosen: Any, method: str) -> None:
-    """Refuses flags that neither the command nor the method's settings have."""
-    known = [*_flags(EvaluateArguments()), *_flags(chosen)]
-    for word in rest:
-        flag = word.partition("=")[0]
-        if flag.startswith("--") and flag not in known:
-            near = suggestion(flag, known)
-            if near.startswith(": expected"):
-                near = f": expected a setting of method {method}, see --method {method} --help"
-            raise ConfigError(f"flag {flag} is not known{near}")
-
-
-def _flags(config: Any, prefix: str = "--") -> list[str]:
-    flags = []
-    for field in dataclasses.fields(config):
-        name, value = prefix + field.name.replace("_", "-"), getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            flags += _flags(value, name + ".")
-        else:
-            flags.append(name)
-    return flags
 
 
 def _from_file(given: Any, chosen: Any, kind: type) -> Any:

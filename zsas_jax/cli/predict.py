@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from zsas_jax.cli.common import EXIT_FAILURES, Outcome, parse_arguments, set_up_xla
+from zsas_jax.cli.common import EXIT_FAILURES, Outcome, parse_known, set_up_xla
+from zsas_jax.cli.settings import print_help, with_flags
 from zsas_jax.errors import ConfigError, ImageError
 
 ABOUT = """Finds anomalies in photos: zsas predict part.jpg photos/ --category "metal nut"
@@ -22,12 +23,13 @@ and a report."""
 class PredictArguments:
     """What `zsas predict` takes."""
 
-    photos: tyro.conf.Positional[tuple[pathlib.Path, ...]]
+    photos: tyro.conf.Positional[tuple[pathlib.Path, ...]] = ()
     """Photos, and folders of photos."""
     category: str = "object"
     """What the photos show, in words."""
     method: Annotated[str | None, tyro.conf.arg(metavar="NAME|HEAD+REFINER")] = None
-    """The checkpoint's own by default; zsas evaluate --help lists them."""
+    """The checkpoint's own by default. The names are listed below, with the flags of the chosen
+    one's settings."""
     checkpoint: str = "tiny"
     """A checkpoint directory, the bundled "tiny", or downloaded hub names."""
     threshold: Annotated[float | None, tyro.conf.arg(metavar="X")] = None
@@ -42,8 +44,12 @@ class PredictArguments:
 
 def main(argv: Sequence[str], outcome: Outcome, prog: str = "zsas predict") -> None:
     """Prints a line per photo; exit code 1 where some could not be read."""
-    missing: Any = tyro.MISSING_NONPROP
-    args = parse_arguments(PredictArguments, argv, missing, prog, ABOUT)
+    asked = [word for word in argv if word in ("-h", "--help")]
+    words = [word for word in argv if word not in asked]
+    args, rest = parse_known(PredictArguments, words, PredictArguments(), prog, ABOUT)
+    if asked:
+        own = PredictArguments()
+        print_help(PredictArguments, own, args.checkpoint, args.method, prog, ABOUT)
     set_up_xla()
 
     from zsas_jax.checkpoints import load
@@ -55,7 +61,8 @@ def main(argv: Sequence[str], outcome: Outcome, prog: str = "zsas predict") -> N
     paths = _photos(args.photos)
     request = Request(load_prompts(args.prompts) if args.prompts else Prompts())
     bundle = load(args.checkpoint)
-    chosen(bundle, args.method, None)  # Mistakes show before photos are read.
+    method, config = chosen(bundle, args.method, None)  # Mistakes show before photos are read.
+    config = with_flags(config, rest, PredictArguments, method, prog)
     for name, path in paths.items():
         try:
             image = decode_image(path)
@@ -67,7 +74,8 @@ def main(argv: Sequence[str], outcome: Outcome, prog: str = "zsas predict") -> N
             bundle,
             [image],
             args.category,
-            args.method,
+            method,
+            config=config,
             threshold=args.mask_threshold,
             image_threshold=args.threshold,
             request=request,

@@ -80,12 +80,12 @@ class HeadTask(TaskConfig):
                 )
 
     @property
-    def mean_loss(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def mean_loss(self) -> bool:
         """As the head's training says of its own config."""
         return getattr(self.training, "mean_loss", False)
 
     @property
-    def validated(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def validated(self) -> bool:
         """Where photos are held out."""
         return isinstance(self.data, PhotoSet) and self.data.held_out > 0
 

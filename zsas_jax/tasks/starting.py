@@ -9,7 +9,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from zsas_jax.checkpoints import Bundle, Config, load
+from zsas_jax.checkpoints.bundle import join
 from zsas_jax.errors import ConfigError
+from zsas_jax.methods import find_method
 from zsas_jax.networks import Networks
 from zsas_jax.networks.base import check_networks
 from zsas_jax.training.config import TrainConfig
@@ -28,20 +30,12 @@ def start(config: TrainConfig, fresh_sizes: Mapping[str, Any]) -> Bundle:
         fresh_sizes: network -> its sizes in the task's config, or None.
 
     Raises:
-        ConfigError: sizes in the config that are not those of `init`, or networks that do not fit.
+        ConfigError: sizes in the config that are not those of `init`, networks that do not fit, an
+            unknown method.
     """
     begun = Bundle(Networks(), {}, Config())
     for directory in config.init:
-        found = load(directory, dtype=jnp.float32)
-        begun = Bundle(
-            begun.model.replace(**{name: getattr(found.model, name) for name in found.model.names}),
-            # Another network's vocabulary has other numbers.
-            {
-                **{k: v for k, v in begun.tokenizers.items() if k not in found.model.names},
-                **found.tokenizers,
-            },
-            _merged(begun.config, found.config),
-        )
+        begun = join(begun, load(directory, dtype=jnp.float32))
     sizes = dict(begun.config.networks)
     for name, asked in fresh_sizes.items():
         if asked is not None and sizes.setdefault(name, asked) != asked:
@@ -50,20 +44,8 @@ def start(config: TrainConfig, fresh_sizes: Mapping[str, Any]) -> Bundle:
                 "expected the same, or none in the config"
             )
     check_networks(sizes)
-    chosen = dataclasses.replace(
-        begun.config, networks=sizes, method=config.method or begun.config.method
-    )
-    return begun._replace(config=chosen)
-
-
-def _merged(first: Config, second: Config) -> Config:
-    return Config(
-        {**first.networks, **second.networks},
-        second.method or first.method,
-        {**first.methods, **second.methods},
-        {**first.verdicts, **second.verdicts},
-        second.compute,
-    )
+    method = find_method(config.method).name if config.method else begun.config.method
+    return begun._replace(config=dataclasses.replace(begun.config, networks=sizes, method=method))
 
 
 def sizes_of(begun: Bundle, name: str, field: str) -> Any:

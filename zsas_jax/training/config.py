@@ -1,7 +1,7 @@
 """What every training run has: pictures, an optimizer, a task; a file in `configs/` builds one."""
 
 import dataclasses
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from zsas_jax.config import Between, check_fields
 from zsas_jax.errors import ConfigError
@@ -141,10 +141,15 @@ class OptimizerConfig:
 class TaskConfig:
     """What is trained; the tasks of `zsas_jax.tasks` derive theirs from it."""
 
-    mean_loss: ClassVar[bool] = False
-    """Whether the loss of a batch is the mean of its parts' losses, so that it can be cut."""
-    validated: ClassVar[bool] = False
-    """Whether epochs are validated on held-out pictures."""
+    @property
+    def mean_loss(self) -> bool:
+        """Whether the loss of a batch is the mean of its parts' losses, so that it can be cut."""
+        return False
+
+    @property
+    def validated(self) -> bool:
+        """Whether epochs are validated on held-out pictures."""
+        return False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +187,7 @@ class TrainConfig:
     def __post_init__(self):
         check_fields(self, "training")
         if not self.steps and not self.epochs:
-            raise ConfigError("steps is 0: expected at least 1, or 0 and some epochs")
+            raise ConfigError("training.steps is 0: expected at least 1, or 0 and some epochs")
         parts = self.optimizer.accumulation
         if parts > 1 and not self.task.mean_loss:
             raise ConfigError(

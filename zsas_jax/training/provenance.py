@@ -26,7 +26,7 @@ def describe(config: TrainConfig, pictures: Any) -> dict[str, Any]:
         "task": type(config.task).__name__,
         "config_sha256": config_hash(config),
         "init": ["/".join(pathlib.Path(name).parts[-2:]) for name in config.init],
-        "commit": _commit(),
+        "commit": commit(),
     }
     if generated:
         facts["generator_version"] = synthetic.VERSION
@@ -41,7 +41,7 @@ def config_hash(config: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The commit of the checkout that this package lies in; None outside of one."""
     folder = pathlib.Path(__file__).resolve().parents[2]
     command = ["git", "-C", str(folder), "rev-parse", "HEAD"]

@@ -16,7 +16,7 @@ from zsas_jax.networks import Networks
 from zsas_jax.networks.clip import encode_image
 from zsas_jax.networks.umci import Umci
 from zsas_jax.ops import losses
-from zsas_jax.parts.views import normalize_levels
+from zsas_jax.parts.views import normalize_levels, patch_grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +63,7 @@ def features(networks: Networks, images: UInt8[Array, "b s s 3"], config: Any) -
     """CLIP's patch tokens of every layer that UMCI reads."""
     del config
     clip, layers = networks.clip, networks.umci.config.layers
+    patch_grid(clip.config, images.shape[1:3], "task.size")
     return encode_image(clip, normalize_levels(images, clip.config), layers).patch_tokens
 
 
@@ -84,16 +85,16 @@ def loss(
     training: UmciTraining,
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     """Sum over stages of weight x (focal + Dice), or the balanced cross-entropy."""
-    if len(training.stage_weights) != len(umci.config.layers):
-        raise ConfigError(
-            f"training.stage_weights has {len(training.stage_weights)} numbers: expected one for "
-            f"each of the {len(umci.config.layers)} stages of this UMCI"
-        )
     logits = _logits(umci, networks, tokens, text, config)
     shares = losses.mean_pool(masks, masks.shape[-1] // logits.shape[2])
     if training.loss == "balanced":
         value = losses.stage_cross_entropy(logits, shares, training.balance, training.focus)
         return value, {}
+    if len(training.stage_weights) != len(umci.config.layers):
+        raise ConfigError(
+            f"training.stage_weights has {len(training.stage_weights)} numbers: expected one for "
+            f"each of the {len(umci.config.layers)} stages of this UMCI"
+        )
     targets = (shares if training.loss_resolution == "grid" else masks) > 0.5
     value = losses.umci_loss(
         logits,

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from random_weights import random_weights
 
 from zsas_jax.networks.umci import Umci, UmciConfig
-from zsas_jax.training import losses
+from zsas_jax.ops import losses
+from zsas_jax.testing import random_weights
 
 torch = pytest.importorskip("torch")
 
@@ -35,8 +35,7 @@ def test_loss_and_gradients_of_the_whole_module_equal_pytorch():
     inputs = [jnp.asarray(rows) for rows in tokens]
     value, (of_params, of_tokens) = jax.value_and_grad(ours, (0, 1))(params, inputs)
 
-    module = torch_umci.TorchUmci(CONFIG)
-    torch_umci.copy_weights(umci, module)
+    module = torch_umci.torch_umci(umci)
     leaves = [torch.tensor(rows, requires_grad=True) for rows in tokens]
     expected = torch_umci.umci_loss(
         module(leaves, torch.from_numpy(text), grid), torch.from_numpy(masks), WEIGHTS

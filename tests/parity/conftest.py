@@ -1,0 +1,1 @@
+"""Tests that need torch or transformers: their originals lie beside this file."""
