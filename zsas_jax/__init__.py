@@ -11,8 +11,8 @@ One level down, the pure jitted function on a batch of raw pixels:
     rows = zsas_jax.rows_of(context, labels)
     maps = zsas_jax.segment(bundle.model, photos, rows, method="cascade", config=config)
 
-The networks alone: `zsas_jax.clip.encode_image`, `zsas_jax.clip.encode_text`,
-`zsas_jax.sam.encode_image`, `zsas_jax.sam.decode_masks`.
+The networks alone: `zsas_jax.networks.clip.encode_image`, `zsas_jax.networks.clip.encode_text`,
+`zsas_jax.networks.sam.encode_image`, `zsas_jax.networks.sam.decode_masks`.
 """
 
 from importlib import metadata
@@ -22,7 +22,7 @@ from zsas_jax.errors import CheckpointError, ConfigError, DatasetError, ImageErr
 from zsas_jax.evaluation.run import evaluate
 from zsas_jax.methods import find_method, method_names, register, settings
 from zsas_jax.methods.base import Maps, Photos, Request, rows_of
-from zsas_jax.networks import Networks, clip, sam, umci
+from zsas_jax.networks import Networks
 from zsas_jax.parts.text import Prompts
 from zsas_jax.predict import Prediction, compile, predict, prepare
 from zsas_jax.segment import segment
@@ -45,7 +45,6 @@ __all__ = [
     "Request",
     "Verdict",
     "ZsasError",
-    "clip",
     "compile",
     "evaluate",
     "find_method",
@@ -55,9 +54,7 @@ __all__ = [
     "prepare",
     "register",
     "rows_of",
-    "sam",
     "save",
     "segment",
     "settings",
-    "umci",
 ]

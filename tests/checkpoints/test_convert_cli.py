@@ -22,10 +22,10 @@ from killed_conversion import POINTS
 from random_weights import random_weights
 from test_checkpoint import CONFIG
 from test_layouts import SIZES, write_config
+from zsas_jax.checkpoints.checkpoint import checkpoint_path, read_config
 
 import zsas_jax
 from zsas_jax.checkpoints import checkpoint
-from zsas_jax.checkpoints.checkpoint import checkpoint_path, read_config
 from zsas_jax.checkpoints.convert import convert_checkpoint
 from zsas_jax.cli.runs import training_datasets
 from zsas_jax.cli.weights import main

@@ -88,7 +88,7 @@ def test_files_put_there_by_hand_are_converted_and_found_by_name(sam, capsys, mo
     bundle = zsas_jax.load(SAM)
     assert official.arrays(bundle.model.sam) == official.arrays(sam_reference.converted(sam))
     # evaluate.py reads its settings from the same place.
-    from zsas_jax.cli.evaluate import parse
+    from zsas_jax.cli.arguments import parse
 
     assert parse(["--checkpoint", SAM]).checkpoint == SAM
 

@@ -12,7 +12,7 @@ from zsas_jax import methods
 from zsas_jax.__main__ import main
 from zsas_jax.checkpoints import Compute, Verdict, checkpoint_path, read_config
 from zsas_jax.checkpoints.manifest import write_manifest
-from zsas_jax.cli import evaluate
+from zsas_jax.cli import arguments
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -30,8 +30,8 @@ def place(tmp_path, monkeypatch):
 
 
 def tasks(line):
-    args, rest = evaluate.parse(line.split())
-    return evaluate.tasks(args, rest, "zsas evaluate")
+    args, rest = arguments.parse(line.split())
+    return arguments.tasks(args, rest, "zsas evaluate")
 
 
 def photos(folder, levels):

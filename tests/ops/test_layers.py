@@ -1,4 +1,4 @@
-"""Small layers against PyTorch."""
+"""Small layers: statistics, dtypes and what is a parameter."""
 
 import jax
 import jax.numpy as jnp
@@ -14,35 +14,7 @@ from zsas_jax.ops.layers import (
     Mlp,
     cast_parameters,
     gelu,
-    quick_gelu,
 )
-
-torch = pytest.importorskip("torch")
-
-
-def relative(ours, theirs):
-    theirs = theirs.detach().numpy()
-    return np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max()
-
-
-@pytest.mark.parametrize("eps", [1e-5, 1e-6])
-def test_layer_norm_matches_torch_far_from_zero_mean(eps):
-    # A mean of 300 with a deviation of 0.1: the one-pass variance loses all its digits here.
-    random = np.random.default_rng(0)
-    x = (300 + 0.1 * random.normal(size=(3, 5, 32))).astype(np.float32)
-    theirs = torch.nn.LayerNorm(32, eps=eps)
-    ours = LayerNorm(32, eps=eps, rngs=nnx.Rngs(0))
-    scale, bias = random.normal(size=(2, 32)).astype(np.float32)
-    theirs.weight.data, theirs.bias.data = torch.tensor(scale), torch.tensor(bias)
-    ours.scale.set_value(jnp.asarray(scale))
-    ours.bias.set_value(jnp.asarray(bias))
-    # At this mean float32 itself resolves 3e-5 of 0.1.
-    exact = torch.nn.functional.layer_norm(
-        torch.tensor(x).double(), (32,), theirs.weight.double(), theirs.bias.double(), eps
-    )
-    assert relative(ours(jnp.asarray(x)), exact) < 1e-3
-    small = (x - 300).astype(np.float32)
-    assert relative(ours(jnp.asarray(small)), theirs(torch.tensor(small))) < 1e-6
 
 
 def test_layer_norm_epsilon_matters_and_bfloat16_uses_float32_statistics():
@@ -56,13 +28,6 @@ def test_layer_norm_epsilon_matters_and_bfloat16_uses_float32_statistics():
     exact = np.asarray(x, np.float64)
     exact = (exact - exact.mean(-1, keepdims=True)) / exact.std(-1, keepdims=True)
     assert np.abs(np.asarray(y, np.float64) - exact).max() < 2**-8 * np.abs(exact).max()
-
-
-def test_activations_match_torch():
-    x = np.linspace(-8, 8, 1001, dtype=np.float32)
-    assert relative(gelu(jnp.asarray(x)), torch.nn.functional.gelu(torch.tensor(x))) < 1e-6
-    theirs = torch.tensor(x) * torch.sigmoid(1.702 * torch.tensor(x))
-    assert relative(quick_gelu(jnp.asarray(x)), theirs) < 1e-6
 
 
 def test_mlp_and_buffer_split_into_parameters_and_others():
@@ -91,7 +56,7 @@ class Tower(nnx.Module):
         return self.linear(self.norm(x))
 
 
-def test_bfloat16_on_a_cpu_is_for_products_alone(monkeypatch):
+def test_bfloat16_on_a_cpu_is_for_products_alone():
     tower = Tower(rngs=nnx.Rngs(0))
     on_cpu = cast_parameters(tower, "bfloat16")
     wide = (on_cpu.norm.scale, on_cpu.linear.bias, on_cpu.conv.kernel, on_cpu.fixed)
@@ -109,17 +74,14 @@ def test_bfloat16_on_a_cpu_is_for_products_alone(monkeypatch):
     assert np.abs(result - tower(x)).max() > 1e-3  # It did compute in bfloat16.
 
     # Stored in bfloat16 throughout, what is no product is widened.
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    elsewhere = cast_parameters(tower, "bfloat16")
+    elsewhere = cast_parameters(tower, "bfloat16", platform="gpu")
     leaves = jax.tree.leaves(nnx.state(elsewhere, nnx.Param))
     assert {leaf.dtype for leaf in leaves} == {jnp.dtype(jnp.bfloat16)}
     assert elsewhere(x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
     assert elsewhere.fixed.dtype == jnp.float32
-    monkeypatch.undo()
-    np.testing.assert_array_equal(
-        cast_parameters(elsewhere, "bfloat16").norm.scale, elsewhere.norm.scale
-    )
-    assert cast_parameters(elsewhere, "bfloat16").norm.scale.dtype == jnp.float32
+    back = cast_parameters(elsewhere, "bfloat16").norm.scale
+    np.testing.assert_array_equal(back, elsewhere.norm.scale)
+    assert back.dtype == jnp.float32
 
 
 def test_float64_needs_the_mode_that_has_it():

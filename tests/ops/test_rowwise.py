@@ -28,7 +28,12 @@ def test_blocks_equal_the_whole(shape, monkeypatch):
     np.testing.assert_allclose(rowwise.by_rows(function, x, 6), whole, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(jax.grad(loss)(x), gradient, rtol=1e-5, atol=1e-6)
     assert max(rows[0] for rows in shapes) <= 3
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    shapes.clear()
-    rowwise.by_rows(function, x, 6)
-    assert shapes == [shape]
+
+
+def test_accelerators_take_all_rows_at_once(monkeypatch):
+    monkeypatch.setattr(rowwise, "VALUES_AT_ONCE", 3 * 6)
+    traced = jax.jit(lambda x: rowwise.by_rows(jnp.tanh, x, 6)).trace(jnp.zeros((7, 3)))
+    programs = {name: traced.lower(lowering_platforms=(name,)).as_text() for name in ("cpu", "tpu")}
+    assert "while" in programs["cpu"]
+    assert "while" not in programs["tpu"]
+    assert "7x3" in programs["tpu"]

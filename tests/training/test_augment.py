@@ -6,7 +6,7 @@ import pytest
 from zsas_jax.errors import ConfigError
 from zsas_jax.tasks import captions
 from zsas_jax.training.augment import augment, is_good_surface
-from zsas_jax.training.config import DataConfig
+from zsas_jax.training.config import Generated
 
 
 def grey_sample():
@@ -22,7 +22,7 @@ def grey_sample():
 
 def test_pasted_patches_are_anomalous_where_the_picture_changed():
     sample = grey_sample()
-    config = DataConfig(full_picture=1.0, foreign_patch=1.0, grey=1.0)
+    config = Generated(full_picture=1.0, foreign_patch=1.0, grey=1.0)
     rng = np.random.default_rng(3)
     for side in (*[64] * 10, *[40] * 10):  # Also of a picture that is smaller than the view.
         other = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
@@ -38,7 +38,7 @@ def test_patches_lie_on_the_objects_of_a_picture():
     segments = np.zeros((64, 64), np.uint8)
     segments[20:44, 10:30] = 1
     sample = {**grey_sample(), "segments": segments, "class_name": "part"}
-    config = DataConfig(full_picture=1.0, foreign_patch=1.0, grey=1.0)
+    config = Generated(full_picture=1.0, foreign_patch=1.0, grey=1.0)
     rng = np.random.default_rng(3)
     other = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
     views = [augment(sample, rng, 64, config, other) for _ in range(20)]
@@ -52,7 +52,7 @@ def test_patches_lie_on_the_objects_of_a_picture():
 
 def test_uneven_light_is_smooth_and_no_anomaly():
     sample = grey_sample()
-    config = DataConfig(full_picture=1.0, grey=1.0, uneven_light=1.0)
+    config = Generated(full_picture=1.0, grey=1.0, uneven_light=1.0)
     rng = np.random.default_rng(0)
     views = [augment(sample, rng, 128, config) for _ in range(40)]
     contrasts = []
@@ -68,7 +68,7 @@ def test_uneven_light_is_smooth_and_no_anomaly():
 
 
 def test_glare_is_at_the_rim_smooth_and_no_anomaly():
-    config = DataConfig(full_picture=1.0, grey=1.0, glare=1.0)
+    config = Generated(full_picture=1.0, grey=1.0, glare=1.0)
     rng = np.random.default_rng(0)
     views = [augment(grey_sample(), rng, 128, config) for _ in range(40)]
     assert not any(view["mask"].any() for view in views)
@@ -93,7 +93,7 @@ def test_objects_and_defects_are_laid_on_another_ground():
     mask[30:40, 15:25] = True
     image = np.where(mask[..., None], np.uint8(200), np.full((64, 64, 3), 100, np.uint8))
     sample = {**grey_sample(), "image": image, "mask": mask, "segments": segments, "defect": "hole"}
-    config = DataConfig(full_picture=1.0, grey=1.0)
+    config = Generated(full_picture=1.0, grey=1.0)
     checks = np.indices((64, 64)).sum(0) % 2 * np.uint8(40)
     ground = np.repeat(checks[..., None], 3, -1)
     rng = np.random.default_rng(3)
@@ -120,7 +120,7 @@ def test_grounds_are_good_surfaces():
 
 
 def test_noise_is_of_all_strengths_and_no_anomaly():
-    config = DataConfig(full_picture=1.0, grey=1.0, noise=1.0)
+    config = Generated(full_picture=1.0, grey=1.0, noise=1.0)
     rng = np.random.default_rng(0)
     views = [augment(grey_sample(), rng, 64, config) for _ in range(40)]
     assert not any(view["mask"].any() for view in views)
@@ -143,7 +143,7 @@ def test_crops_that_miss_the_defect_are_good():
         "class_name": "wood",
         "defect": "hole",
     }
-    config = DataConfig(full_picture=0.0, crop_min=0.3)
+    config = Generated(full_picture=0.0, crop_min=0.3)
     rng = np.random.default_rng(0)
     views = [augment(sample, rng, 64, config) for _ in range(40)]
     for view in views:
@@ -164,7 +164,7 @@ def test_stretched_crops_change_the_aspect_and_nothing_else():
     }
 
     def aspects(stretch: float) -> np.ndarray:
-        config = DataConfig(full_picture=0.0, crop_min=0.8, stretch=stretch, grey=0.0)
+        config = Generated(full_picture=0.0, crop_min=0.8, stretch=stretch, grey=0.0)
         rng = np.random.default_rng(0)
         found = []
         for _ in range(40):
@@ -181,4 +181,4 @@ def test_stretched_crops_change_the_aspect_and_nothing_else():
     assert np.log(stretched).max() > 0.35
     assert np.log(stretched).min() < -0.35
     with pytest.raises(ConfigError, match="stretch"):
-        DataConfig(stretch=0.5)
+        Generated(stretch=0.5)

@@ -6,9 +6,11 @@ import json
 import pickle
 
 import numpy as np
+import pytest
+from small_world import small_pool
 
 from zsas_jax.data.pool import Pool, open_pool
-from zsas_jax.training.config import DataConfig, TrainConfig
+from zsas_jax.training.config import Generated, TaskConfig, TrainConfig
 from zsas_jax.training.generated import _view, generated_batches
 
 
@@ -16,21 +18,22 @@ def sample(view, rng):
     return {"image": view["image"], "noise": np.float32(rng.normal())}
 
 
+@pytest.mark.full
 def test_processes_make_the_batches_of_threads_and_go_on_where_they_stopped(tmp_path):
-    data = DataConfig(pictures=6, size=64, cache_dir=str(tmp_path), workers=1, foreign_patch=0.5)
-    config = TrainConfig(task="clip", steps=1, batch_size=2, data=data)
+    data = small_pool(tmp_path, foreign_patch=0.5)
+    config = TrainConfig(TaskConfig(), steps=1, batch_size=2)
 
     def batches(processes):
         changed = dataclasses.replace(data, processes=processes)
-        return iter(generated_batches(dataclasses.replace(config, data=changed), 32, sample))
+        return iter(generated_batches(config, changed, 32, sample))
 
-    expected = list(itertools.islice(batches(0), 6))
+    expected = list(itertools.islice(batches(0), 4))
     running = batches(2)
-    found = [next(running) for _ in range(3)]
+    found = [next(running) for _ in range(2)]
     state = running.get_state()
     resumed = batches(2)
     resumed.set_state(state)
-    found += [next(resumed) for _ in range(3)]
+    found += [next(resumed) for _ in range(2)]
     for one, other in zip(expected, found, strict=True):
         np.testing.assert_array_equal(one["image"], other["image"])
         np.testing.assert_array_equal(one["noise"], other["noise"])
@@ -63,7 +66,7 @@ def test_objects_get_the_grounds_of_good_surfaces(tmp_path):
     rng = np.random.default_rng(0)
 
     def changed(share: float) -> float:
-        data = DataConfig(full_picture=1.0, grey=1.0, foreign_ground=share)
+        data = Generated(full_picture=1.0, grey=1.0, foreign_ground=share)
         views = [_view(pool, 32, data, lambda view, rng: view, thing, rng) for _ in range(60)]
         return float(np.mean([np.ptp(view["image"][..., 0]) > 1 for view in views]))
 

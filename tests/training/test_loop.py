@@ -12,24 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
-from random_weights import random_weights
+from small_world import MeanTask
 
-from zsas_jax.checkpoints.checkpoint import Bundle
-from zsas_jax.config import Config
 from zsas_jax.errors import CheckpointError, ConfigError, ZsasError
 from zsas_jax.files import sole_writer
-from zsas_jax.networks.base import Model
-from zsas_jax.networks.clip.config import ClipConfig
-from zsas_jax.networks.umci.config import UmciConfig
+from zsas_jax.testing import dummy_bundle
 from zsas_jax.training import journal, loop
-from zsas_jax.training.config import AuxiliaryConfig, OptimizerConfig, TrainConfig
+from zsas_jax.training.config import OptimizerConfig, TaskConfig, TrainConfig
 
 CONFIG = TrainConfig(
-    task="clip",
+    TaskConfig(),
     steps=12,
     batch_size=4,
-    clip=ClipConfig(),
     optimizer=OptimizerConfig(learning_rate=0.05, warmup_steps=2, schedule="cosine"),
     log_every=3,
     checkpoint_every=4,
@@ -56,9 +50,7 @@ def _toy_task() -> loop.Task:
         return jnp.mean(error**2), {"b": params["b"]}
 
     params = {"w": jnp.zeros(()), "b": jnp.zeros(())}
-    parts = Config(umci=UmciConfig(width=4, text_dim=4, hidden_dim=4, layers=(1,)))
-    bundle = Bundle(random_weights(lambda: Model(parts, rngs=nnx.Rngs(0))), None, parts)
-    captured = {}
+    bundle, captured = dummy_bundle(["umci"]), {}
 
     def export(trained):
         captured.update(jax.device_get(trained))
@@ -90,8 +82,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, monkeyp
     assert [step for step, _ in logs[0]] == ["3", "6", "9", "12"]
 
 
-PHOTOS = AuxiliaryConfig(name="toy")
-BEST = dataclasses.replace(CONFIG, task="umci", auxiliary=PHOTOS, keep="best")
+BEST = dataclasses.replace(CONFIG, task=MeanTask(), keep="best")
 
 
 def _validated(best, and_then=lambda: None):
@@ -308,7 +299,7 @@ def test_the_moving_average_is_what_is_saved(tmp_path):
 
 def test_parts_of_a_batch_give_the_gradient_of_the_whole(tmp_path):
     quiet = {"frozen": jnp.zeros(())}  # Without the noise, whose keys differ.
-    config = dataclasses.replace(CONFIG, task="umci")
+    config = dataclasses.replace(CONFIG, task=MeanTask())
     whole = _run(tmp_path / "whole", config, quiet)
     optimizer = dataclasses.replace(CONFIG.optimizer, accumulation=2)
     parts = _run(tmp_path / "parts", dataclasses.replace(config, optimizer=optimizer), quiet)

@@ -7,7 +7,7 @@ import pytest
 from small_world import mask, mvtec_tree, picture, visa_tree
 
 from zsas_jax.errors import ConfigError, DatasetError
-from zsas_jax.training.config import AuxiliaryConfig
+from zsas_jax.training.config import PhotoSet
 from zsas_jax.training.photos import (
     Photo,
     mosaic,
@@ -24,8 +24,8 @@ def mvtec(tmp_path_factory):
     return mvtec_tree(tmp_path_factory.mktemp("mvtec"))
 
 
-def _config(root, name="mvtec", **changes) -> AuxiliaryConfig:
-    return AuxiliaryConfig(name=name, data_dir=str(root), **changes)
+def _config(root, name="mvtec", **changes) -> PhotoSet:
+    return PhotoSet(name=name, data_dir=str(root), **changes)
 
 
 def test_every_defect_type_is_held_out_in_part_and_nothing_is_in_both(mvtec):
@@ -65,9 +65,9 @@ def test_what_cannot_train_is_one_sentence(tmp_path, mvtec):
     with pytest.raises(DatasetError, match="no anomalous photo among 1"):
         open_auxiliary(_config(tmp_path / "good"), seed=0)
     with pytest.raises(DatasetError, match="needs a data directory"):
-        open_auxiliary(AuxiliaryConfig(name="mvtec"), seed=0)
-    with pytest.raises(ConfigError, match=r"auxiliary.mosaic is 2"):
-        AuxiliaryConfig(mosaic=2.0)
+        open_auxiliary(PhotoSet(name="mvtec"), seed=0)
+    with pytest.raises(ConfigError, match=r"data.mosaic is 2"):
+        PhotoSet(mosaic=2.0)
 
 
 def test_a_category_with_one_photo_is_trained_on_with_a_word(tmp_path, caplog):

@@ -14,14 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import small_world
-from flax import nnx
 
-from zsas_jax.checkpoints.checkpoint import Bundle
-from zsas_jax.config import Config
 from zsas_jax.errors import ZsasError
-from zsas_jax.networks.base import Model
-from zsas_jax.networks.umci.config import UmciConfig
-from zsas_jax.tasks.networks import make_task
+from zsas_jax.tasks import make_task
+from zsas_jax.testing import dummy_bundle
 from zsas_jax.training import devices, loop
 from zsas_jax.training.config import OptimizerConfig, TrainConfig
 
@@ -38,7 +34,7 @@ if args.join:
     devices.connect(f"127.0.0.1:{args.join[0]}", 2, int(args.join[1]))
 
 config = TrainConfig(
-    task="umci",
+    small_world.MeanTask(),
     steps=args.steps,
     batch_size=16,
     optimizer=OptimizerConfig(learning_rate=0.01, ema_decay=0.9, accumulation=2),
@@ -65,14 +61,9 @@ def loss(params, frozen, batch, key):
     return jnp.mean(error**2), {}
 
 
-parts = Config(umci=UmciConfig(width=4, text_dim=4, hidden_dim=4, scale_kernels=(3,), layers=(1,)))
-
-
 def export(params):
     np.savez(args.output / "trained.npz", **jax.device_get(params))
-    empty = nnx.eval_shape(lambda: Model(parts, rngs=nnx.Rngs(0)))
-    model = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), empty)
-    return Bundle(model, None, parts)
+    return dummy_bundle(["umci"])
 
 
 weights = {"in": rng.normal(size=(8, 32)) / 3, "out": rng.normal(size=32) / 6}
@@ -86,7 +77,7 @@ task = loop.Task(
 )
 if args.umci:
     world, cache = args.umci, args.output.with_suffix(".cache")
-    config = small_world.umci_config(
+    config = small_world.photo_run(
         world / "clip",
         world / "mvtec",
         cache,

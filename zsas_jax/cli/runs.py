@@ -9,8 +9,8 @@ from typing import Any
 
 from zsas_jax.checkpoints import Bundle, checkpoint_path, load, read_config
 from zsas_jax.checkpoints.provenance import trained_on
+from zsas_jax.cli.arguments import FOLDER, EvaluateArguments, Task, results_name
 from zsas_jax.cli.common import naming
-from zsas_jax.cli.evaluate import FOLDER, EvaluateArguments, Task, results_name
 from zsas_jax.data.registry import open_dataset
 from zsas_jax.errors import ConfigError
 from zsas_jax.evaluation.options import Origin, Outputs, Pace

@@ -10,7 +10,10 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
+import tensorflow_datasets as tfds
+
 from zsas_jax.data import archives
+from zsas_jax.data.builders import BUILDERS, builder_class
 from zsas_jax.data.description import SPLITS, Dataset, Item, compare_counts
 from zsas_jax.data.sources import Record, existing_directory
 from zsas_jax.data.trees import (
@@ -99,13 +102,11 @@ def read_index(dataset: Dataset, directory: pathlib.Path) -> tuple[dict[str, lis
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"{path} is no index of prepared data ({error}): expected {dataset.title} prepared by "
-            f"python -m zsas_jax.data prepare {dataset.name}"
+            f"zsas data prepare {dataset.name}"
         ) from error
 
 
 def _stored_records(directory: pathlib.Path, split: str, expected: int) -> Any:
-    import tensorflow_datasets as tfds
-
     try:
         builder: Any = tfds.builder_from_directory(directory)
         stored = builder.as_data_source(split)
@@ -194,8 +195,6 @@ def prepare(
                 "removed first"
             )
         return place
-    from zsas_jax.data.builders import BUILDERS, builder_class, tfds
-
     known = BUILDERS.get(dataset.name)
     kind = known if known and known.dataset is dataset else builder_class(dataset)
     config = tfds.download.DownloadConfig(manual_dir=root, try_download_gcs=False)

@@ -9,16 +9,18 @@ from typing import cast
 
 from zsas_jax.config import suggestion
 from zsas_jax.data.description import SPLITS, Dataset
+from zsas_jax.data.folder import FolderSource
+from zsas_jax.data.prepared import PreparedSource, find_prepared
 from zsas_jax.data.published import PUBLISHED
 from zsas_jax.data.sources import AnomalySource, existing_directory
+from zsas_jax.data.synthetic import SyntheticSource
+from zsas_jax.data.trees import TreeSource, find_roots, warn_of
 from zsas_jax.errors import DatasetError
 
 Builder = Callable[..., AnomalySource]
 
 
 def _synthetic(data_dir, categories, seed, mask_dir) -> AnomalySource:
-    from zsas_jax.data.synthetic import SyntheticSource
-
     if data_dir is not None:
         raise DatasetError(f"synthetic reads no files: expected no data directory, not {data_dir}")
     source = SyntheticSource(split="eval", seed=seed, classes=categories)
@@ -26,8 +28,6 @@ def _synthetic(data_dir, categories, seed, mask_dir) -> AnomalySource:
 
 
 def _folder(data_dir, categories, seed, mask_dir) -> AnomalySource:
-    from zsas_jax.data.folder import FolderSource
-
     names = ["object"] if categories is None else list(categories)
     if len(names) != 1:
         raise DatasetError(f"folder got the categories {names}: expected one name for the prompts")
@@ -38,9 +38,6 @@ def _published(
     dataset: Dataset, data_dir, categories, seed, mask_dir, split: str = "test"
 ) -> AnomalySource:
     """The published tree, else what was prepared from it; warns where photos are missing."""
-    from zsas_jax.data.prepared import PreparedSource, find_prepared
-    from zsas_jax.data.trees import TreeSource, find_roots, warn_of
-
     top = existing_directory(data_dir, f"{dataset.title} ({dataset.layout})")
     prepared = find_prepared(dataset, top)
     if prepared is not None and not find_roots(dataset, top):
@@ -112,7 +109,7 @@ def open_dataset(
     Args:
         name: "synthetic" (the generator's held-out classes), "folder", a published data set, or a
             Python file with a `DATASET` of your own.
-        data_dir: the published tree, what `python -m zsas_jax.data prepare` made of it, or the
+        data_dir: the published tree, what `zsas data prepare` made of it, or the
             folder of photos; not for "synthetic".
         categories: the categories to read, default all; for "folder" the one name for prompts.
         seed: of the synthetic pictures.

@@ -27,8 +27,8 @@ SHORTEST = 128
 def is_available(query: Array, key: Array, value: Array, rel_h: Array | None) -> bool:
     """Whether this process's GPU has the kernel for such operands: dtype, sizes, and a trial.
 
-    What the installed cuDNN refuses for this card shows when a program of these shapes is compiled;
-    that is tried once for each. Where it holds, the program may still be one for a CPU.
+    What the installed cuDNN refuses for this card shows when a program of these shapes is compiled.
+    Where it holds, the program may still be one for a CPU.
     """
     tokens = query.shape[-3]
     if not query.dtype == key.dtype == value.dtype or query.dtype not in DTYPES:
@@ -37,11 +37,11 @@ def is_available(query: Array, key: Array, value: Array, rel_h: Array | None) ->
         return False
     extra = 0 if rel_h is None else rel_h.shape[-1] + key.shape[-3] // rel_h.shape[-1]
     width = _padded(max(query.shape[-1] + extra, value.shape[-1]))
-    return width <= 256 and _compiles(tokens, key.shape[-3], query.shape[-2], width, query.dtype)
+    return width <= 256 and compiles(tokens, key.shape[-3], query.shape[-2], width, query.dtype)
 
 
 @functools.cache
-def _compiles(
+def compiles(
     queries: int,
     keys: int,
     heads: int,
@@ -49,6 +49,7 @@ def _compiles(
     dtype: jnp.dtype,
     gradient: bool = False,
 ) -> bool:
+    """Whether the kernel, or its backward pass, is there for these sizes; tried once for each."""
     shapes = [
         jax.ShapeDtypeStruct((1, tokens, heads, width), dtype) for tokens in (queries, keys, keys)
     ]
@@ -94,7 +95,7 @@ def attention(
         folded = jax.eval_shape(functools.partial(fold, scale=scale), *operands)
         queries, heads, width = folded[0].shape[-3:]
         keys, dtype = folded[1].shape[-3], folded[0].dtype
-        own = _compiles(queries, keys, heads, width, dtype, gradient=True)
+        own = compiles(queries, keys, heads, width, dtype, gradient=True)
         function = functools.partial(run, True) if own else fallback
         return jax.vjp(function, *operands)[1](gradient)
 

@@ -95,13 +95,13 @@ def _multiply(equation: str, matrices: Array, levels: Array) -> Array:
     sums = jax.lax.platform_dependent(
         matrices,
         levels,
-        cpu=functools.partial(_wide_products, equation),
+        cpu=functools.partial(wide_products, equation),
         default=functools.partial(narrow_products, equation),
     )
     return jnp.clip(jnp.floor(sums + 0.5), 0, 255)
 
 
-def _wide_products(equation: str, matrices: Array, levels: Array) -> Array:
+def wide_products(equation: str, matrices: Array, levels: Array) -> Array:
     highest = jax.lax.Precision.HIGHEST
     return jnp.einsum(equation, matrices, levels.astype(jnp.float32), precision=highest)
 

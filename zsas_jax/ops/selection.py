@@ -37,7 +37,8 @@ def map_where(
         use = needed.at[rows].get(mode="fill", fill_value=False)
 
         def run(result: Any) -> Any:
-            new = function(jax.tree.map(lambda x: x.at[rows].get(mode="clip"), operands))
+            nearest = jax.lax.GatherScatterMode.CLIP
+            new = function(jax.tree.map(lambda x: x.at[rows].get(mode=nearest), operands))
             # Rows beyond the batch are dropped.
             target = jnp.where(use, rows, batch)
             return jax.tree.map(lambda x, y: x.at[target].set(y, mode="drop"), result, new)

@@ -140,6 +140,12 @@ def head_task(config: TrainConfig, task: HeadTask) -> Task:
         given = inputs(params, frozen, batch)
         return training.loss(*given, masks, task.settings, task.training)
 
+    # What would fail in the first step fails before pictures are rendered or features computed.
+    shape = (config.batch_size, task.size, task.size)
+    first = {"image": ((*shape, 3), np.uint8), "mask": (shape, bool), "category": (shape[:1], int)}
+    batch = {name: jax.ShapeDtypeStruct(*given) for name, given in first.items()}
+    jax.eval_shape(loss, params, frozen, batch, jax.random.key(0))
+
     def measured(params, frozen, batch: Batch) -> tuple[jax.Array, jax.Array]:
         given = inputs(params, frozen, batch)
         trained, networks, *read = given

@@ -95,7 +95,7 @@ def sam_task(config: TrainConfig, task: SamTask) -> Task:
             raise ConfigError("task.from_clip is set, but `init` has no CLIP: expected one")
         else:
             transfer_image_tower(sam, getattr(start.model, CLIP), some_images(task.data))
-            start = starting.without(start, CLIP)  # Not part of what this run saves.
+            start = starting.without(start, *start.model.names)  # What this run saves is a SAM.
     if size != sizes.image_size:
         sam = resized(sam, size)
     graphdef, params, frozen = nnx.split(sam, nnx.Param, ...)

@@ -187,7 +187,7 @@ class TrainConfig:
     def __post_init__(self):
         check_fields(self, "training")
         if not self.steps and not self.epochs:
-            raise ConfigError("training.steps is 0: expected at least 1, or 0 and some epochs")
+            raise ConfigError("steps is 0: expected at least 1, or 0 and some epochs")
         parts = self.optimizer.accumulation
         if parts > 1 and not self.task.mean_loss:
             raise ConfigError(

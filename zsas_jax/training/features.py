@@ -69,7 +69,7 @@ class Features(NamedTuple):
     def abstract(self) -> Any:
         """Shapes of the features of one photo."""
         image = jax.ShapeDtypeStruct((1, self.size, self.size, 3), jnp.uint8)
-        return jax.eval_shape(self, self.networks, image)
+        return jax.eval_shape(self.__call__, self.networks, image)
 
 
 class FeatureCache:

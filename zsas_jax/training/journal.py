@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from zsas_jax.files import atomic_path, not_writable
@@ -37,8 +38,6 @@ class Journal:
     def __enter__(self) -> "Journal":
         if not self._writes:
             return self
-        from tensorboardX import SummaryWriter
-
         try:
             self._steps = _Table(self._directory / "log.csv", self._first)
             self._epochs = _Table(self._directory / "validation.csv", self._first)
@@ -149,13 +148,13 @@ def progress_bar(first: int, total: int, *, shown: bool) -> tqdm:
     return tqdm(range(first, total), initial=first, total=total, unit="step", disable=not shown)
 
 
-def is_finished(output_dir: pathlib.Path, steps: int) -> bool:
-    """Whether a run of so many steps has come to its end, with its result and its summary."""
+def is_finished(output_dir: pathlib.Path, steps: int | None = None) -> bool:
+    """Whether a run (of so many steps) has come to its end, with its result and its summary."""
     file = output_dir / "summary.json"
     if not file.exists() or not (output_dir / "model").is_dir():
         return False
     try:
-        return json.loads(file.read_text())["steps"] == steps
+        return json.loads(file.read_text())["steps"] == steps or steps is None
     except (ValueError, KeyError, TypeError):
         return False  # Damaged: the run's end is done again.
 

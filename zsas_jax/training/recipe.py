@@ -1,8 +1,8 @@
 """One run of several phases, each resumable: networks one after the other, views that grow.
 
-OUTPUT_DIR/recipe.json           the recipe's hash, by which a directory is known again
-OUTPUT_DIR/1-clip-128/ ...       a run of `loop.train` each, with its log and checkpoints
-OUTPUT_DIR/model/                the result
+OUTPUT_DIR/recipe.json          the recipe's hash, by which a directory is known again
+OUTPUT_DIR/01-first-128/ ...    a run of `loop.train` each, with its log and checkpoints
+OUTPUT_DIR/model/               the result
 """
 
 import dataclasses
@@ -14,13 +14,15 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from zsas_jax.checkpoints import load, save
+from zsas_jax.checkpoints.bundle import join
 from zsas_jax.checkpoints.provenance import FILE as PROVENANCE
 from zsas_jax.config import Between, check_fields
 from zsas_jax.errors import CheckpointError, ConfigError
 from zsas_jax.files import save_json
-from zsas_jax.methods import with_settings
+from zsas_jax.methods import find_method, with_settings
 from zsas_jax.training.config import TrainConfig
-from zsas_jax.training.devices import Devices
+from zsas_jax.training.devices import Devices, wait_for_all
+from zsas_jax.training.journal import is_finished
 from zsas_jax.training.loop import Task, train
 from zsas_jax.training.provenance import config_hash
 from zsas_jax.training.select import Select, select
@@ -56,6 +58,11 @@ class Phase:
     start: tuple[str, ...] = ()
     """Names of phases whose networks it starts from, or freezes."""
 
+    def __post_init__(self):
+        if self.views and not hasattr(self.train.task, "view_size"):
+            kind = type(self.train.task).__name__
+            raise ConfigError(f"phase {self.name!r} has views, which a {kind} has not: expected ()")
+
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
@@ -82,6 +89,16 @@ class Recipe:
             _require_known(phase.start, known, f"start of phase {phase.name!r}")
             known.append(phase.name)
         _require_known(self.result, known, "result")
+        if not self.result:
+            raise ConfigError("result is empty: expected names of phases")
+        if self.method:
+            find_method(self.method)
+        for name, chosen in self.settings.items():
+            if type(chosen) is not (expected := find_method(name).config):
+                raise ConfigError(
+                    f"settings of {name!r} are a {type(chosen).__name__}: expected "
+                    f"{expected.__name__}"
+                )
 
 
 def _require_known(names: tuple[str, ...], known: list[str], where: str) -> None:
@@ -140,10 +157,15 @@ def run_recipe(
     """
     devices = devices or Devices()
     output_dir = output_dir.absolute()
-    _claim(recipe, output_dir, resume=resume, writes=devices.writes)
+    _check_directory(recipe, output_dir, resume=resume)
+    wait_for_all("every process has looked at the recipe")
+    if devices.writes and not resume:
+        save_json(output_dir / "recipe.json", {"sha256": config_hash(recipe)})
     runs = runs_of(recipe, output_dir)
     for number, (directory, config) in enumerate(runs, 1):
         logger.info("phase %d of %d: %s", number, len(runs), directory.name)
+        if is_finished(directory):
+            continue
         begun = (directory / "config.json").is_file()
         if train(config, make_task(config), directory, resume=begun, devices=devices) is None:
             return None
@@ -152,8 +174,8 @@ def run_recipe(
     return _finish(recipe, runs, output_dir)
 
 
-def _claim(recipe: Recipe, output_dir: pathlib.Path, *, resume: bool, writes: bool) -> None:
-    file, digest = output_dir / "recipe.json", config_hash(recipe)
+def _check_directory(recipe: Recipe, output_dir: pathlib.Path, *, resume: bool) -> None:
+    file = output_dir / "recipe.json"
     if file.is_file():
         if not resume:
             raise CheckpointError(
@@ -163,14 +185,12 @@ def _claim(recipe: Recipe, output_dir: pathlib.Path, *, resume: bool, writes: bo
             found = json.loads(file.read_text("utf-8"))["sha256"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{file} is damaged: expected a recipe's hash") from error
-        if found != digest:
+        if found != config_hash(recipe):
             raise CheckpointError(
                 f"{output_dir} holds another recipe: expected the same, or another --output-dir"
             )
     elif resume:
         raise CheckpointError(f"{output_dir} holds no recipe to resume: {file} is missing")
-    elif writes:
-        save_json(file, {"sha256": digest})
 
 
 def _finish(
@@ -187,7 +207,7 @@ def _finish(
         about = json.loads((last[name] / PROVENANCE).read_text("utf-8"))
         trained_on += about["trained_on"]
         facts[name] = about
-        bundle = found if bundle is None else _joined(bundle, found)
+        bundle = found if bundle is None else join(bundle, found)
     assert bundle is not None
     if recipe.method:
         bundle = bundle._replace(config=dataclasses.replace(bundle.config, method=recipe.method))
@@ -201,19 +221,6 @@ def _finish(
         "phases": facts,
     }
     return save(model, bundle, overwrite=True, provenance=about)
-
-
-def _joined(first: Any, second: Any) -> Any:
-    own = {name: getattr(second.model, name) for name in second.model.names}
-    config = dataclasses.replace(
-        second.config,
-        networks={**first.config.networks, **second.config.networks},
-        methods={**first.config.methods, **second.config.methods},
-        verdicts={**first.config.verdicts, **second.config.verdicts},
-        method=second.config.method or first.config.method,
-    )
-    tokenizers = {**first.tokenizers, **second.tokenizers}
-    return first._replace(model=first.model.replace(**own), tokenizers=tokenizers, config=config)
 
 
 def _phase_of(directory: pathlib.Path) -> str:

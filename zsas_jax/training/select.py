@@ -45,19 +45,21 @@ class Select:
 
     def __post_init__(self):
         check_fields(self, "select")
+        default = find_method(self.method).config()
+        for one in self.candidates:  # Here, not after hours of training.
+            for value in one.values:
+                replace_path(default, one.path, value)
 
 
 def select(bundle: Bundle, config: Select) -> Bundle:
     """The bundle with the settings and thresholds that `config` asks for.
 
     Raises:
-        ConfigError: a method or a setting that does not exist, or a missing network.
+        ConfigError: a missing network, or settings that do not fit it.
     """
     name = find_method(config.method).name
     chosen = settings(bundle.config, name)
     check_method(bundle.config, name, chosen)
-    for candidates in config.candidates:
-        get_path(chosen, candidates.path)
     if config.candidates:
         chosen = _tune(bundle, name, chosen, config)
         bundle = bundle._replace(config=with_settings(bundle.config, name, chosen))

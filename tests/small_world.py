@@ -1,42 +1,40 @@
-"""Miniature published trees and a CLIP of a few thousand parameters, for the tests of training."""
+"""Miniature published trees, small networks and runs, for the tests of training and tasks."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
 import PIL.Image
-from flax import nnx
-from random_weights import random_weights
 
-from zsas_jax.checkpoints.checkpoint import Bundle, save
-from zsas_jax.config import Config, PipelineConfig
-from zsas_jax.networks.base import Model
-from zsas_jax.networks.clip.config import ClipConfig
-from zsas_jax.networks.clip.tokenizer import train_tokenizer
-from zsas_jax.networks.umci.config import UmciConfig
-from zsas_jax.training.config import AuxiliaryConfig, TrainConfig, UmciTaskConfig
+from zsas_jax.checkpoints import save
+from zsas_jax.methods.heads.umci import UmciHead
+from zsas_jax.methods.heads.umci_training import UmciTraining
+from zsas_jax.networks import NETWORKS
+from zsas_jax.parts.views import Views
+from zsas_jax.tasks import HeadTask
+from zsas_jax.testing import dummy_bundle
+from zsas_jax.training.config import Generated, PhotoSet, TaskConfig, TrainConfig
 
-CLIP = ClipConfig(
-    image_size=32,
-    patch_size=8,
-    vision_width=8,
-    vision_layers=2,
-    vision_heads=2,
-    context_length=32,
-    vocab_size=600,
-    text_width=8,
-    text_layers=1,
-    text_heads=2,
-    embed_dim=8,
-)
+CLIP, SAM = NETWORKS["clip"].small, NETWORKS["sam"].small
+UMCI = dataclasses.replace(NETWORKS["umci"].small, layers=(2,))
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanTask(TaskConfig):
+    """A task of tests, whose batches can be cut and whose epochs can be validated."""
+
+    @property
+    def mean_loss(self):
+        return True
+
+    @property
+    def validated(self):
+        return True
 
 
 def save_clip(directory: pathlib.Path, seed: int = 0) -> pathlib.Path:
     """A checkpoint of a random CLIP alone."""
-    parts = Config(clip=CLIP)
-    words = ["a photo of a damaged bottle.", "flawless metal nut", "a dark photo of the object."]
-    tokenizer = train_tokenizer(words * 20, CLIP.vocab_size, CLIP.context_length)
-    model = random_weights(lambda: Model(parts, rngs=nnx.Rngs(0)), seed)
-    return save(directory, Bundle(model, tokenizer, parts))
+    return save(directory, dummy_bundle(["clip"], seed))
 
 
 def picture(path: pathlib.Path, rng: np.random.Generator, defect: bool = False) -> None:
@@ -90,26 +88,40 @@ def visa_tree(root: pathlib.Path) -> pathlib.Path:
     return root
 
 
-def umci_config(clip: pathlib.Path, data: pathlib.Path, cache: pathlib.Path, **changes):
-    """A run of two epochs on the miniature MVTec AD."""
-    auxiliary = {
+def small_pool(directory: pathlib.Path, **changes) -> Generated:
+    """Six pictures of the generator."""
+    settings = {"pictures": 6, "size": 64, "cache_dir": str(directory), "workers": 1}
+    return Generated(**settings | changes)
+
+
+def umci_task(**changes) -> HeadTask:
+    """A UMCI of one stage, at 32 pixels."""
+    settings = {
+        "head": "umci",
+        "size": 32,
+        "sizes": UMCI,
+        "settings": UmciHead(Views(32)),
+        "training": UmciTraining(stage_weights=(1.0,)),
+    }
+    return HeadTask(**settings | changes)
+
+
+def photo_run(clip: pathlib.Path, data: pathlib.Path, cache: pathlib.Path, **changes):
+    """A run of two epochs on the miniature MVTec AD; `photos` changes its `PhotoSet`."""
+    photos = {
         "name": "mvtec",
         "data_dir": str(data),
         "held_out": 0.3,
         "validation_size": 16,
         "cache_dir": str(cache),
         "workers": 1,
-        **changes.pop("auxiliary", {}),
+        **changes.pop("photos", {}),
     }
     settings = {
-        "task": "umci",
+        "task": umci_task(data=PhotoSet(**photos)),
         "epochs": 2,
         "batch_size": 4,
         "init": (str(clip),),
-        "umci": UmciConfig(width=8, text_dim=8, hidden_dim=8, scale_kernels=(3,), layers=(2,)),
-        "umci_task": UmciTaskConfig(stage_weights=(1.0,)),
-        "auxiliary": AuxiliaryConfig(**auxiliary),
-        "pipeline": PipelineConfig(method="umci", clip_image_size=32),
         "log_every": 1,
         "sample_maps": 1,
         **changes,
