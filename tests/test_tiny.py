@@ -12,7 +12,6 @@ from zsas_jax.checkpoints.paths import checkpoint_path
 from zsas_jax.data.synthetic import SyntheticSource
 from zsas_jax.metrics import evaluate_maps
 
-
 OTHERS = tuple(name for name in zsas_jax.method_names() if name not in ("cascade", "umci"))
 
 

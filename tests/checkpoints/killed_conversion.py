@@ -11,11 +11,10 @@ import pathlib
 import signal
 import sys
 
-import numpy as np
-
-from zsas_jax.checkpoints import checkpoint, convert
-from zsas_jax.checkpoints import identify as layouts
+from zsas_jax.checkpoints import convert, identify, save
 from zsas_jax.convert.tensors import FileTensor
+
+save = sys.modules["zsas_jax.checkpoints.save"]  # the module, not the function of that name
 
 
 def die(*_, **__):
@@ -40,21 +39,19 @@ def nth_read(count):
     return read
 
 
-def in_the_middle_of_arrays(directory, arrays):
-    """What a kill inside Orbax leaves: its temporary directory with a part of the data."""
-    half = directory.with_name(directory.name + ".orbax-checkpoint-tmp")
-    half.mkdir()
-    np.save(half / "half.npy", np.zeros(3))
+def in_the_middle_of_arrays(directory, networks):
+    """What a kill while they are written leaves: a part of the file."""
+    (directory / "model.safetensors").write_bytes(b"\0" * 1000)
     die()
 
 
 POINTS = {
-    "opened": lambda: setattr(layouts.Source, "read", die),
+    "opened": lambda: setattr(identify.Source, "read", die),
     "reading": lambda: setattr(FileTensor, "read", nth_read(20)),
-    "arrays": lambda: setattr(checkpoint, "save_arrays", in_the_middle_of_arrays),
-    "saved": lambda: setattr(checkpoint, "save_arrays", after(checkpoint.save_arrays)),
-    "settings": lambda: setattr(checkpoint, "_write_json", after(checkpoint._write_json)),
-    "manifest": lambda: setattr(checkpoint, "write_manifest", after(checkpoint.write_manifest)),
+    "arrays": lambda: setattr(save, "save_arrays", in_the_middle_of_arrays),
+    "saved": lambda: setattr(save, "save_arrays", after(save.save_arrays)),
+    "settings": lambda: setattr(save, "write_json", after(save.write_json)),
+    "manifest": lambda: setattr(save, "write_manifest", after(save.write_manifest)),
     "replacing": lambda: setattr(pathlib.Path, "rename", after(pathlib.Path.rename)),
 }
 
@@ -65,6 +62,6 @@ if __name__ == "__main__":
         if child == 0:
             prepare()
             target = f"{output}-{name}"
-            convert.convert_checkpoint(target, sam=source, overwrite=name == "replacing")
+            convert.convert_checkpoint(target, {"sam": source}, overwrite=name == "replacing")
             os._exit(0)
         print(name, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)

@@ -6,7 +6,7 @@ import re
 import pytest
 from miniature import mask, photo
 
-from zsas_jax.cli.data import main
+from zsas_jax.__main__ import main
 from zsas_jax.data import registry
 from zsas_jax.data.published import PUBLISHED
 from zsas_jax.data.registry import DATASETS, find_dataset, open_dataset, register
@@ -40,8 +40,8 @@ def test_own_data_set_of_the_guide(example, tree, tmp_path, capsys):
     records = [source[index] for index in range(3)]
     assert [record["defect"] for record in records] == ["bent", "good", "good"]
     assert records[0]["mask"] == str(tree / "masks" / "long_screw" / "bent" / "2.png")
-    assert main(["prepare", str(example), "--data-dir", str(tree)]) == 0
-    assert main(["check", str(example), "--data-dir", str(tree)]) == 0
+    assert main(["data", "prepare", str(example), "--data-dir", str(tree)]) == 0
+    assert main(["data", "check", str(example), "--data-dir", str(tree)]) == 0
     assert "3 photos, readable" in capsys.readouterr().out
     prepared = open_dataset(str(example), tree / "prepared", ["long screw"])
     assert [prepared[index]["name"] for index in range(2)] == [

@@ -1,12 +1,24 @@
 """transformers' CLIP with every tensor overwritten by noise, sized like trained weights."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-import pytest
+import torch
+import transformers
 
-from zsas_jax.networks.clip import ClipConfig, convert_transformers
+from zsas_jax.networks.clip import ClipConfig, convert_transformers, encode_image, encode_text
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+# The vocabulary ends with the end token.
+TOKENS = np.array(
+    [
+        [1, 5, 17, 40, 98, 0, 0, 0, 0, 0, 0, 0, 0],
+        [1, 98, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        [1, 97, 33, 64, 2, 12, 55, 6, 71, 8, 90, 31, 98],
+        # After the first end token more end tokens, as transformers pads.
+        [1, 97, 33, 64, 98, 98, 98, 98, 98, 98, 98, 98, 98],
+    ],
+    np.int32,
+)
 
 
 def build(*, activation="quick_gelu", eos_token_id=2, seed=0, **sizes):
@@ -72,6 +84,66 @@ def converted(model, **options):
     config = ClipConfig.from_transformers_config(model.config.to_dict())
     state_dict = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     return convert_transformers(state_dict, config, **options)
+
+
+def of_size(config):
+    """Transformers' CLIPModel of our config, with its own initialisation."""
+    return transformers.CLIPModel(_config(config))
+
+
+def build_preset(config):
+    """The same with noise in every tensor."""
+    model = transformers.CLIPModel(_config(config)).eval()
+    randomise(model, 0)
+    return model
+
+
+def _config(config):
+    vision = {
+        "hidden_size": config.vision_width,
+        "intermediate_size": round(config.vision_mlp_ratio * config.vision_width),
+        "num_hidden_layers": config.vision_layers,
+        "num_attention_heads": config.vision_heads,
+        "image_size": config.image_size,
+        "patch_size": config.patch_size,
+    }
+    text = {
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.text_width,
+        "intermediate_size": round(config.text_mlp_ratio * config.text_width),
+        "num_hidden_layers": config.text_layers,
+        "num_attention_heads": config.text_heads,
+        "max_position_embeddings": config.context_length,
+        "eos_token_id": 2,  # of configs whose models pool at the highest token id
+    }
+    return transformers.CLIPConfig(
+        text_config=text | {"hidden_act": config.activation},
+        vision_config=vision | {"hidden_act": config.activation},
+        projection_dim=config.embed_dim,
+        attn_implementation="sdpa",
+    )
+
+
+LAYERS = (1, 3, 4)
+ENCODE_IMAGE = jax.jit(encode_image, static_argnames="layers")
+ENCODE_TEXT = jax.jit(encode_text)
+
+
+@torch.no_grad()
+def outputs(model, dtype):
+    """Of both towers of the tiny model, on a photo that is not square."""
+    tensor = images(24, 56)[1].to(torch.float64 if dtype == np.float64 else torch.float32)
+    image = model.vision_model(tensor, output_hidden_states=True, interpolate_pos_encoding=True)
+    text = model.text_model(torch.tensor(TOKENS)).pooler_output
+    found = {f"layer {n}": image.hidden_states[n][:, 1:].numpy() for n in LAYERS}
+    found["class"] = model.visual_projection(image.pooler_output).numpy()
+    return found | {"text": model.text_projection(text).numpy()}
+
+
+def our_outputs(clip, dtype):
+    encoded = ENCODE_IMAGE(clip, jnp.asarray(images(24, 56)[0], dtype), layers=LAYERS)
+    found = {f"layer {n}": x for n, x in zip(LAYERS, encoded.patch_tokens, strict=True)}
+    return found | {"class": encoded.class_embedding, "text": ENCODE_TEXT(clip, TOKENS)}
 
 
 def images(height, width, batch=2, seed=1):

@@ -8,13 +8,8 @@ import json
 import re
 import zipfile
 
-import numpy as np
-import pytest
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
-
-import safetensors.torch  # noqa: E402
+import safetensors.torch
+import torch
 
 
 def openai_names(state):
@@ -131,6 +126,13 @@ def state_of(model):
     return {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
 
 
+def write_config(model, directory):
+    """Transformers' config.json."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "config.json").write_text(model.config.to_json_string())
+    return directory
+
+
 def write_safetensors(state, path):
     path.parent.mkdir(parents=True, exist_ok=True)
     safetensors.torch.save_file({name: tensor.clone() for name, tensor in state.items()}, path)
@@ -196,10 +198,3 @@ def rewrite_zip(path, change):
         for name, data in entries.items():
             archive.writestr(name, change(name, data))
     return path
-
-
-def arrays(module):
-    """Every leaf of a network as bytes, for bit-exact comparison."""
-    import jax
-
-    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(module)]

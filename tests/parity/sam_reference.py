@@ -133,3 +133,30 @@ def pixels(batch=2, side=96, dtype=np.float32):
 
 decode = jax.jit(zsam.decode_masks, static_argnames="multimask")
 encode = jax.jit(zsam.encode_image)
+
+
+def of_size(config):
+    """Transformers' SamModel of a preset, with its own initialisation."""
+    vision = {
+        "hidden_size": config.width,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.heads,
+        "global_attn_indexes": list(config.global_attn_indexes),
+    }
+    return transformers.SamModel(transformers.SamConfig(vision_config=vision))
+
+
+@torch.no_grad()
+def outputs(model, dtype):
+    """Of encoder and decoder of the tiny model, with every kind of prompt."""
+    image = torch.from_numpy(np.moveaxis(pixels(dtype=dtype), -1, 1).copy())
+    embedding = np.moveaxis(model.get_image_embeddings(image).numpy(), 1, -1)
+    logits, iou = reference_masks(model, embedding, *prompts(dtype=dtype).values())
+    return {"embedding": embedding, "logits": logits, "iou": iou}
+
+
+def our_outputs(sam, dtype):
+    embedding = encode(sam, pixels(dtype=dtype))
+    points, labels, *others = prompts(dtype=dtype).values()
+    logits, iou = decode(sam, embedding, points, labels, None, *others)
+    return {"embedding": embedding, "logits": logits, "iou": iou}

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import jax
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
@@ -109,7 +110,7 @@ def test_filling_computes_each_photo_once_and_only_what_is_missing(read, tmp_pat
     fill(range(6))
     assert calls == [4, 4, 4]
     image = stretch(read_photo(source[5]), 32).image
-    direct = np.stack(jax.device_get(read(read.networks, image[None])))[:, 0]
+    direct = np.stack(jax.device_get(read(read.networks, jnp.asarray(image[None]))))[:, 0]
     np.testing.assert_allclose(
         cache.read(digests[5]).astype(np.float32), direct.astype(np.float32), rtol=2e-2, atol=1e-2
     )

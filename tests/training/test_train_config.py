@@ -26,14 +26,12 @@ def test_batches_are_cut_and_epochs_chosen_only_where_the_task_allows_it():
     [
         (lambda: TrainConfig(TaskConfig()), "steps is 0: expected at least 1"),
         (lambda: TrainConfig(TaskConfig(), steps=5, epochs=-3), "epochs is -3"),
-        (lambda: TrainConfig(TaskConfig(), steps=1, precision="half"), "precision is 'half'"),
         (lambda: OptimizerConfig(ema_decay=1.0), "optimizer.ema_decay is 1.0"),
-        (lambda: OptimizerConfig(algorithm="adam"), "did you mean 'adamw'"),
         (lambda: Generated(pictures=0), "data.pictures is 0: expected at least 1"),
         (lambda: Generated(crop_min=1.5), "data.crop_min is 1.5: expected between 0 and 1"),
         (lambda: PhotoSet(held_out=-0.1), "data.held_out is -0.1: expected between 0 and 1"),
     ],
 )
-def test_numbers_and_choices_that_mean_nothing_are_refused(build, message):
+def test_numbers_that_mean_nothing_are_refused(build, message):
     with pytest.raises(ConfigError, match=message):
         build()

@@ -46,11 +46,12 @@ def measure(
     networks = load_setup(model, HEAD.networks(HEAD_CONFIG)).bundle.model
     side = side or HEAD_CONFIG.views.size(networks.clip.config)[0]
     batch = random_batch(networks, batch_size, side)
-    runs = {"ours": our_step(networks, batch)}
+    settings = UmciTraining(stage_weights=(1.0,) * len(networks.umci.config.layers))
+    runs = {"ours": our_step(networks, batch, settings)}
     if peer:
         from zsas_jax.benchmarks.torch_umci import torch_step
 
-        runs["PyTorch"] = torch_step(networks.umci, batch, UmciTraining().stage_weights)
+        runs["PyTorch"] = torch_step(networks.umci, batch, settings.stage_weights)
     labels = {"model": model, "side": side}
     given: Row = {"question": STEP, **labels, "batch": batch_size}
     rows = timing.compare(runs, repeats, given, items=batch_size)
@@ -74,7 +75,9 @@ def random_batch(networks: Networks, count: int, side: int) -> dict[str, np.ndar
     }
 
 
-def our_step(networks: Networks, batch: dict[str, np.ndarray]) -> timing.Run:
+def our_step(
+    networks: Networks, batch: dict[str, np.ndarray], settings: UmciTraining
+) -> timing.Run:
     """A step of `zsas train`, which returns the loss before it."""
     graphdef, params, rest = nnx.split(networks.umci, nnx.Param, ...)
     optimizer, devices = OptimizerConfig(clip_norm=0.0), Devices(1)
@@ -85,7 +88,7 @@ def our_step(networks: Networks, batch: dict[str, np.ndarray]) -> timing.Run:
         del frozen, key
         tokens = [batch["tokens"][:, stage] for stage in range(batch["tokens"].shape[1])]
         umci = nnx.merge(graphdef, params, rest)
-        given = (Networks(), tokens, batch["text"], batch["masks"], HEAD_CONFIG, task.training)
+        given = (Networks(), tokens, batch["text"], batch["masks"], HEAD_CONFIG, settings)
         return loss(umci, *given)
 
     transform = make_optimizer(optimizer, 1)

@@ -8,10 +8,11 @@ import numpy as np
 from tqdm import tqdm
 
 from zsas_jax.checkpoints import Bundle, Verdict
-from zsas_jax.config import Between, check_fields, get_path, replace_path
+from zsas_jax.config import Between, check_fields, get_path, replace_path, suggestion
 from zsas_jax.data.synthetic import SyntheticSource
+from zsas_jax.errors import ConfigError
 from zsas_jax.methods import check_method, find_method, settings, with_settings
-from zsas_jax.metrics import evaluate_maps
+from zsas_jax.metrics import METRICS, evaluate_maps
 from zsas_jax.predict import Prediction, predict
 
 
@@ -24,6 +25,11 @@ class Candidates:
     values: tuple[Any, ...]
     metrics: tuple[str, ...] = ("pixel_ap", "pixel_f1_max")
     """Their mean over classes decides."""
+
+    def __post_init__(self):
+        for name in self.metrics:
+            if name not in METRICS:
+                raise ConfigError(f"metrics of {self.path} has {name!r}{suggestion(name, METRICS)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +51,8 @@ class Select:
 
     def __post_init__(self):
         check_fields(self, "select")
+        if self.calibration_per_class == 1:  # Half of the pictures are anomalous.
+            raise ConfigError("select.calibration_per_class is 1: expected 0 or at least 2")
         default = find_method(self.method).config()
         for one in self.candidates:  # Here, not after hours of training.
             for value in one.values:

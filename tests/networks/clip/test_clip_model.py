@@ -1,7 +1,6 @@
 """Sizes, configurations and behaviour of CLIP without PyTorch."""
 
 import dataclasses
-import json
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +10,7 @@ from flax import nnx
 
 from zsas_jax.errors import ConfigError
 from zsas_jax.networks.clip import PRESETS, Clip, ClipConfig, encode_image, encode_text, patch_grid
+from zsas_jax.testing import random_weights
 
 TINY = ClipConfig(
     image_size=32,
@@ -27,30 +27,13 @@ TINY = ClipConfig(
     end_token_id=99,
 )
 
-# Trainable numbers of the published models.
-PARAMETERS = {
-    "ViT-B-32": 151_277_313,
-    "ViT-B-16": 149_620_737,
-    "ViT-L-14": 427_616_513,
-    "ViT-L-14-336": 427_944_193,
-    "ViT-B-16-plus-240": 208_377_345,
-    "ViT-H-14": 986_109_441,
-    "ViT-g-14": 1_366_678_273,
-    "ViT-bigG-14": 2_539_567_105,
-}
-
 
 ENCODE_IMAGE = jax.jit(encode_image, static_argnames="layers")
 ENCODE_TEXT = jax.jit(encode_text)
 
 
 def build(config, seed=0):
-    # Filled by NumPy: initialising on the device compiles a program for every shape.
-    random = np.random.default_rng(seed)
-    abstract = nnx.eval_shape(lambda: Clip(config, rngs=nnx.Rngs(0)))
-    return jax.tree.map(
-        lambda leaf: jnp.asarray(0.3 * random.normal(size=leaf.shape), leaf.dtype), abstract
-    )
+    return random_weights(lambda: Clip(config, rngs=nnx.Rngs(0)), seed)
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +41,9 @@ def clip():
     return build(TINY)
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_published_sizes(name):
-    config = ClipConfig.preset(name)
+def test_shapes_of_features():
+    config = ClipConfig.preset("ViT-B-32")
     clip = nnx.eval_shape(lambda: Clip(config, rngs=nnx.Rngs(0)))
-    assert sum(leaf.size for leaf in jax.tree.leaves(clip)) == PARAMETERS[name]
     side = 2 * config.image_size - config.patch_size
     layers = tuple(config.vision_layers // 4 * i for i in (1, 2, 3, 4))
     images = jax.ShapeDtypeStruct((2, config.image_size, side, 3), jnp.float32)
@@ -72,14 +53,6 @@ def test_published_sizes(name):
     assert encoding.class_embedding.shape == (2, config.embed_dim)
     tokens = jax.ShapeDtypeStruct((3, config.context_length), jnp.int32)
     assert jax.eval_shape(encode_text, clip, tokens).shape == (3, config.embed_dim)
-
-
-def test_config_survives_json_and_hashes():
-    fields = json.loads(json.dumps(dataclasses.asdict(TINY)))
-    fields = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
-    restored = ClipConfig(**fields)
-    assert restored == TINY
-    assert hash(restored) == hash(TINY)
 
 
 @pytest.mark.parametrize(
@@ -141,8 +114,7 @@ def test_transformers_config_of_old_and_new_files():
         ClipConfig.from_transformers_config({"text_config": {"hidden_act": "gelu"}})
 
 
-def test_leaves_are_arrays_and_one_program_serves_other_weights(clip):
-    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(clip))
+def test_one_program_serves_other_weights(clip):
     traces = []
 
     @jax.jit

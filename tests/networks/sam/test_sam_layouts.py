@@ -1,4 +1,4 @@
-"""SAM's names are Meta's; what files beside its weights, its names and shapes tell of its config."""
+"""SAM's names are Meta's; names, shapes and files beside the weights tell its config."""
 
 import published_weights as published
 import pytest

@@ -9,6 +9,7 @@ from flax import nnx
 from zsas_jax.errors import ConfigError
 from zsas_jax.networks import sam as zsam
 from zsas_jax.ops.layers import Buffer
+from zsas_jax.testing import random_weights
 
 CONFIG = zsam.SamConfig(
     image_size=64,
@@ -30,16 +31,7 @@ decode = jax.jit(zsam.decode_masks, static_argnames="multimask")
 
 @pytest.fixture(scope="module")
 def sam():
-    # Noise instead of the initialisers: nothing is zero, and nothing has to be compiled.
-    abstract = nnx.eval_shape(lambda: zsam.Sam(CONFIG, rngs=nnx.Rngs(0)))
-    graph, state = nnx.split(abstract)
-    random = np.random.default_rng(0)
-
-    def fill(path, leaf):
-        noise = random.normal(size=leaf.shape) / max(np.prod(leaf.shape[:-1]), 1) ** 0.5
-        return jnp.asarray(noise + ("scale" in jax.tree_util.keystr(path)), leaf.dtype)
-
-    return nnx.merge(graph, jax.tree_util.tree_map_with_path(fill, state))
+    return random_weights(lambda: zsam.Sam(CONFIG, rngs=nnx.Rngs(0)), scale=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +46,6 @@ def batch():
         "boxes": jnp.concatenate([points[:, :, 0] / 2, 32 + points[:, :, 1] / 2], axis=-1),
         "masks": jax.random.normal(keys[2], (2, 3, 32, 32)),
     }
-
-
-def test_leaves_are_arrays(sam):
-    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(sam))
 
 
 def test_gradients(sam, batch):
@@ -137,7 +125,7 @@ def test_inputs_of_other_sizes(sam, size):
 
 
 def test_size_off_the_patch_grid_is_refused(sam):
-    with pytest.raises(ValueError, match="multiples of 8 pixels, found 60 x 64"):
+    with pytest.raises(ValueError, match="60 x 64 pixels: expected sides that are multiples of 8"):
         zsam.encode_image(sam, jnp.zeros((1, 60, 64, 3)))
 
 

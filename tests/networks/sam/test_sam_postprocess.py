@@ -1,4 +1,4 @@
-"""SAM's geometry equals Python's and torch's arithmetic."""
+"""SAM's geometry equals Python's arithmetic."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,6 @@ from zsas_jax.networks.sam import (
     frame_size,
     normalize_pixels,
     scale_coordinates,
-    upscale_logits,
 )
 from zsas_jax.networks.sam.postprocess import LARGEST_EXACT_SIDE
 
@@ -64,15 +63,3 @@ def test_normalised_mean_colour_is_zero():
     result = np.asarray(normalize_pixels(pixels, config))
     np.testing.assert_allclose(result[0], 0, atol=1e-6)
     np.testing.assert_allclose(result[1], [2.2489, -2.0357, -1.8044], atol=1e-4)
-
-
-@pytest.mark.parametrize("original", [(333, 500), (40, 17), (96, 96), (1, 300)], ids=str)
-def test_upscaled_logits_equal_torch(original):
-    torch = pytest.importorskip("torch")
-    resize = torch.nn.functional.interpolate
-    logits = np.random.default_rng(0).normal(size=(2, 3, 24, 24)).astype(np.float32)
-    frame = frame_size(*original, 96)
-    expected = resize(torch.from_numpy(logits), size=(96, 96), mode="bilinear")
-    expected = resize(expected[..., : frame[0], : frame[1]], size=original, mode="bilinear")
-    result = upscale_logits(jnp.asarray(logits), frame, original, 96)
-    np.testing.assert_allclose(result, expected, atol=1e-5)

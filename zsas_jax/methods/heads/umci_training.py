@@ -56,7 +56,7 @@ class UmciTraining:
         return self.loss == "focal_dice" and self.dice_over == "image"
 
 
-Tokens = Sequence[Float[Array, "b n width"]]
+Tokens = Sequence[Float[Array, "b patches width"]]
 
 
 def features(networks: Networks, images: UInt8[Array, "b s s 3"], config: Any) -> Tokens:

@@ -4,14 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from flax import nnx
-from random_weights import random_weights
 
-from zsas_jax.errors import ConfigError
-from zsas_jax.networks.umci import Umci, UmciConfig, anomaly_probability
-
-torch = pytest.importorskip("torch")
-F = torch.nn.functional
+from zsas_jax.networks.umci import Umci, UmciConfig
+from zsas_jax.testing import random_weights
 
 CONFIG = UmciConfig(width=12, text_dim=10, hidden_dim=8, scale_kernels=(3, 9), layers=(1, 2))
 
@@ -128,59 +126,3 @@ def test_equals_pytorch_in_float64():
 def test_ablations_equal_pytorch(strip, scale):
     config = UmciConfig(12, 10, 8, (2, 4), (1, 2, 3), use_strip=strip, use_scale=scale)
     assert worst_difference(config, (6, 5), np.float32) < 1e-5
-
-
-def test_probability_is_the_mean_over_stages_of_the_abnormal_channel():
-    grid = (3, 4)
-    umci = create(CONFIG)
-    tokens, text = example(grid)
-    tokens = [jnp.asarray(x) for x in tokens]
-    logits = np.asarray(umci(tokens, grid, jnp.asarray(text)), np.float64)
-    odds = np.exp(logits)
-    expected = (odds[..., 1] / odds.sum(-1)).mean(axis=1)
-    found = anomaly_probability(umci, tokens, grid, jnp.asarray(text))
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-    last = anomaly_probability(umci, tokens[1:], grid, jnp.asarray(text), 1)
-    np.testing.assert_allclose(last, odds[:, 1, ..., 1] / odds[:, 1].sum(-1), atol=1e-6)
-    assert np.abs(last - found).max() > 0.01
-
-
-def test_gradients_are_finite_where_norms_vanish():
-    umci = jax.tree.map(jnp.zeros_like, create(CONFIG))
-    tokens = [jnp.zeros((1, 12, CONFIG.width)) for _ in CONFIG.layers]
-    text = jnp.zeros((1, 2, CONFIG.text_dim))
-    gradient = jax.jit(jax.grad(lambda m: anomaly_probability(m, tokens, (3, 4), text).sum()))(umci)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
-
-
-def test_every_parameter_matters():
-    umci = create(CONFIG)
-    tokens, text = example((5, 6))
-    tokens = [jnp.asarray(x) for x in tokens]
-    weights = jnp.arange(60.0).reshape(2, 5, 6)
-
-    def loss(model):
-        return (anomaly_probability(model, tokens, (5, 6), jnp.asarray(text)) * weights).sum()
-
-    for path, leaf in jax.tree.leaves_with_path(jax.jit(jax.grad(loss))(umci)):
-        # A key's bias shifts all scores of a softmax alike.
-        if not jax.tree_util.keystr(path).endswith(".text_key.bias.value"):
-            assert np.abs(leaf).max() > 0, jax.tree_util.keystr(path)
-
-
-def test_works_in_bfloat16():
-    umci = create(CONFIG, dtype=jnp.bfloat16)
-    tokens, text = example((4, 5))
-    tokens = [jnp.asarray(x) for x in tokens]
-    assert umci(tokens, (4, 5), jnp.asarray(text)).dtype == jnp.bfloat16
-    assert anomaly_probability(umci, tokens, (4, 5), jnp.asarray(text)).dtype == jnp.float32
-
-
-def test_wrong_number_of_stages_and_bad_sizes_are_errors():
-    umci = create(CONFIG)
-    with pytest.raises(ValueError, match="2 UMCI stages"):
-        umci([jnp.zeros((1, 1, 12))], (1, 1), jnp.zeros((1, 2, 10)))
-    with pytest.raises(ConfigError, match="hidden_dim"):
-        UmciConfig(hidden_dim=0)
-    with pytest.raises(ConfigError, match="layers"):
-        UmciConfig(layers=())

@@ -7,15 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from random_weights import random_weights
 from scipy import ndimage
 from small_world import CLIP
 
 from zsas_jax.errors import ConfigError
 from zsas_jax.networks import clip as clip_network
 from zsas_jax.networks.clip import Clip
-from zsas_jax.networks.sam import Sam
-from zsas_jax.networks.sam.config import SamConfig
+from zsas_jax.networks.sam import Sam, SamConfig, normalize_pixels
+from zsas_jax.parts.views import normalize_levels
 from zsas_jax.tasks.initialization import (
     align_positions,
     mimetic_attention,
@@ -23,7 +22,7 @@ from zsas_jax.tasks.initialization import (
     transfer_image_tower,
     whitening_kernel,
 )
-from zsas_jax.tasks.starting import clip_statistics, normalize
+from zsas_jax.testing import random_weights
 
 SAM = SamConfig(
     image_size=64,
@@ -88,10 +87,10 @@ def test_a_transferred_image_tower_gives_nearly_the_same_tokens():
             table[...] = jnp.zeros_like(table[...])
     transfer_image_tower(sam, clip, images)
 
-    seen = normalize(jnp.asarray(images), *clip_statistics(config))
+    seen = normalize_levels(jnp.asarray(images), config)
     expected = clip_network.encode_image(clip, seen, (config.vision_layers,)).patch_tokens[0]
     encoder = sam.image_encoder
-    tokens = encoder.patch_embed(normalize(jnp.asarray(images), SAM.pixel_mean, SAM.pixel_std))
+    tokens = encoder.patch_embed(normalize_pixels(jnp.asarray(images, jnp.float32), SAM))
     tokens = tokens + encoder.pos_embed[...]
     for block in encoder.blocks:
         tokens = block(tokens)
@@ -105,7 +104,7 @@ def test_a_tower_of_other_sizes_cannot_be_transferred():
     clip = random_weights(lambda: Clip(CLIP, rngs=nnx.Rngs(0)), 0)
     wide = dataclasses.replace(SAM, width=2 * SAM.width)
     sam = random_weights(lambda: Sam(wide, rngs=nnx.Rngs(0)), 1)
-    with pytest.raises(ConfigError, match="width 16: expected 8"):
+    with pytest.raises(ConfigError, match="width 32: expected 16"):
         transfer_image_tower(sam, clip, np.zeros((1, 64, 64, 3), np.uint8))
 
 
