@@ -116,7 +116,7 @@ def test_no_circle():
 
 
 def test_imports_stand_at_the_top():
-    """The command line starts fast by importing late; extras, PyTorch among them, may be missing."""
+    """The command line starts fast by importing late; extras and PyTorch may be missing."""
     wrong = [
         f"{module} imports {name} inside a function"
         for module, path in modules().items()

@@ -11,10 +11,11 @@ import pathlib
 import signal
 import sys
 
-from zsas_jax.checkpoints import convert, identify, save
+from zsas_jax.checkpoints import convert, identify
 from zsas_jax.convert.tensors import FileTensor
 
-save = sys.modules["zsas_jax.checkpoints.save"]  # the module, not the function of that name
+# The package has a function of that name.
+save = sys.modules["zsas_jax.checkpoints.save"]
 
 
 def die(*_, **__):

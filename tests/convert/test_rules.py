@@ -5,103 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from one_of_each import IGNORED, RULES, Network, source, target
 
 from zsas_jax.convert.rules import Rule, Source, check_manifest, convert, native_names
 from zsas_jax.errors import WeightConversionError
-from zsas_jax.ops.layers import Buffer, LayerNorm
-
-
-class Network(nnx.Module):
-    """One of each layer, with square kernels so that no shape betrays a wrong layout."""
-
-    def __init__(self, *, rngs, param_dtype=jnp.float32):
-        options = {"rngs": rngs, "param_dtype": param_dtype}
-        self.stem = nnx.Conv(4, 4, (4, 4), padding="VALID", **options)
-        self.up = nnx.ConvTranspose(4, 4, (4, 4), strides=(4, 4), padding="VALID", **options)
-        self.up_flipping = nnx.ConvTranspose(
-            4, 4, (4, 4), strides=(4, 4), padding="VALID", transpose_kernel=True, **options
-        )
-        self.blocks = nnx.List([nnx.Linear(4, 4, **options), LayerNorm(4, eps=1e-5, **options)])
-        self.fused = nnx.Linear(4, 12, **options)
-        self.words = nnx.Embed(4, 4, **options)
-        self.proj = nnx.Param(jnp.zeros((4, 4), param_dtype))
-        self.fixed = Buffer(jnp.zeros((4, 4), param_dtype))
-
-
-RULES = (
-    Rule(r"^blocks\.(\d+)\.", r"layers.\1."),
-    Rule(r"^fused\.", ("q.", "k.", "v.")),
-    Rule(r"^proj$", "projection.weight", transpose=True),
-)
-IGNORED = {r"num_batches.*": "counts nothing that inference needs"}
-
-
-def target(**options):
-    return nnx.eval_shape(lambda: Network(rngs=nnx.Rngs(0), **options))
-
-
-def source(seed=0):
-    random = np.random.default_rng(seed)
-    shapes = {
-        "stem.weight": (4, 4, 4, 4),
-        "stem.bias": (4,),
-        "up.weight": (4, 4, 4, 4),
-        "up.bias": (4,),
-        "up_flipping.weight": (4, 4, 4, 4),
-        "up_flipping.bias": (4,),
-        "layers.0.weight": (4, 4),
-        "layers.0.bias": (4,),
-        "layers.1.weight": (4,),
-        "layers.1.bias": (4,),
-        **{f"{part}.weight": (4, 4) for part in "qkv"},
-        **{f"{part}.bias": (4,) for part in "qkv"},
-        "words.weight": (4, 4),
-        "projection.weight": (4, 4),
-        "fixed": (4, 4),
-    }
-    return {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
 
 
 def refused(weights, **options):
     with pytest.raises(WeightConversionError) as caught:
         convert(target(**options), weights, RULES, IGNORED)
     return str(caught.value)
-
-
-def test_every_layer_equals_torch():
-    torch = pytest.importorskip("torch")
-    functional = torch.nn.functional
-    weights = source() | {"num_batches_tracked": np.array(3)}
-    network = convert(target(), weights, RULES, IGNORED)
-    tensors = {name: torch.tensor(array) for name, array in weights.items()}
-
-    image = np.random.default_rng(1).normal(size=(2, 5, 6, 4)).astype(np.float32)
-    nchw = torch.tensor(image).permute(0, 3, 1, 2)
-    for name, function in (
-        ("stem", functional.conv2d),
-        ("up", functional.conv_transpose2d),
-        ("up_flipping", functional.conv_transpose2d),
-    ):
-        stride = 1 if name == "stem" else 4
-        theirs = function(nchw, tensors[f"{name}.weight"], tensors[f"{name}.bias"], stride=stride)
-        ours = getattr(network, name)(jnp.asarray(image))
-        np.testing.assert_allclose(ours, theirs.permute(0, 2, 3, 1), atol=1e-5)
-
-    x, tensor = jnp.asarray(image[0, 0]), torch.tensor(image[0, 0])
-    linear = functional.linear(tensor, tensors["layers.0.weight"], tensors["layers.0.bias"])
-    np.testing.assert_allclose(network.blocks[0](x), linear, atol=1e-6)
-    weight, bias = tensors["layers.1.weight"], tensors["layers.1.bias"]
-    normed = functional.layer_norm(tensor, (4,), weight, bias, 1e-5)
-    np.testing.assert_allclose(network.blocks[1](x), normed, atol=1e-5)
-    fused = torch.cat(
-        [functional.linear(tensor, tensors[f"{p}.weight"], tensors[f"{p}.bias"]) for p in "qkv"], -1
-    )
-    np.testing.assert_allclose(network.fused(x), fused, atol=1e-6)
-    embedded = functional.embedding(torch.tensor([3, 1]), tensors["words.weight"])
-    np.testing.assert_array_equal(network.words(jnp.array([3, 1])), embedded)
-    np.testing.assert_array_equal(network.proj[...], weights["projection.weight"].T)
-    np.testing.assert_array_equal(network.fixed[...], weights["fixed"])
-    assert isinstance(network.fixed, Buffer)
 
 
 def test_native_names_are_those_of_a_torch_model():

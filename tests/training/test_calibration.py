@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-
 from zsas_jax.checkpoints.checkpoint import Bundle
+
 from zsas_jax.config import Config, PipelineConfig
 from zsas_jax.predict import Prediction
 from zsas_jax.tasks import calibration

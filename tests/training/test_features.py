@@ -17,7 +17,6 @@ from zsas_jax.testing import dummy_bundle
 from zsas_jax.training import features
 from zsas_jax.training.photos import read_photo, stretch
 
-
 HEAD = HEADS["umci"]
 
 

@@ -1,4 +1,4 @@
-"""The configs of ClipSAM at full size: CLIP ViT-L/14@336 of random weights at 518 pixels, a few steps."""
+"""ClipSAM's configs at full size: a random CLIP ViT-L/14@336 at 518 pixels, a few steps."""
 
 import csv
 import dataclasses

@@ -17,7 +17,7 @@ from small_world import MeanTask
 from zsas_jax.errors import CheckpointError, ConfigError, ZsasError
 from zsas_jax.files import sole_writer
 from zsas_jax.testing import dummy_bundle
-from zsas_jax.training import journal, loop
+from zsas_jax.training import checkpoints, journal, loop
 from zsas_jax.training.config import OptimizerConfig, TaskConfig, TrainConfig
 
 CONFIG = TrainConfig(
@@ -220,11 +220,43 @@ def test_a_directory_with_a_run_is_refused_unless_resumed(tmp_path):
 
 
 def test_divergence_names_step_and_last_checkpoint(tmp_path):
-    task, _ = _toy_task()
     # The rate of 0.05 a step takes w past 0.2 after the checkpoint at step 4, before that at 8.
-    task = task._replace(loss=lambda p, f, b, k: (jnp.where(p["w"] > 0.2, jnp.nan, -p["w"]), {}))
+    loss = lambda p, f, b, k: (jnp.where(p["w"] > 0.2, jnp.nan, -p["w"]), {})  # noqa: E731
     with pytest.raises(ZsasError, match=r"at step \d+: the last good checkpoint is step 4"):
-        loop.train(CONFIG, task, tmp_path / "run")
+        _run(tmp_path, changes={"loss": loss})
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_what_is_not_finite_names_its_own_step_and_a_remedy(what, tmp_path):
+    def loss(params, frozen, batch, key):
+        w = params["w"]  # not 0 from the second step on
+        if what == "loss":
+            return jnp.where(w != 0, jnp.nan, w), {}
+        # The root is 0 from the second step on, where it has no gradient.
+        return w + jnp.sqrt(jnp.where(w != 0, 0 * w, 1)), {}
+
+    # The step is found although nothing looks at it before the third.
+    config = dataclasses.replace(
+        CONFIG, optimizer=OptimizerConfig(learning_rate=0.1, clip_norm=0.0)
+    )
+    message = rf"{what}.* not finite at step 2: there is no checkpoint yet; a lower .*clip_norm"
+    with pytest.raises(ZsasError, match=message):
+        _run(tmp_path, config, {"loss": loss})
+
+
+def test_a_full_disk_during_a_save_is_one_sentence_and_loses_nothing(tmp_path, monkeypatch):
+    save = checkpoints.ocp.CheckpointManager.save
+
+    def fail(self, step, **options):
+        if step > 4:
+            raise OSError(28, "No space left on device")
+        return save(self, step, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.ocp.CheckpointManager, "save", fail)
+        with pytest.raises(CheckpointError, match=r"no space left there.*good one is step 4"):
+            _run(tmp_path)
+    assert _run(tmp_path, resume=True)
 
 
 def test_a_loss_that_grows_a_thousandfold_has_diverged_and_one_that_begins_at_0_has_not(tmp_path):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 
 from zsas_jax.checkpoints.bundle import Bundle
@@ -49,7 +50,8 @@ def average(
             raise CheckpointError(f"{name} has another vocabulary than {last}: expected the same")
     graphdef, _, others = nnx.split(bundles[-1].model, nnx.Param, ...)
     trained = [nnx.state(bundle.model, nnx.Param) for bundle in bundles]
-    mean = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *trained)
+    # In NumPy: on devices every shape would be a program to compile.
+    mean = jax.tree.map(lambda *leaves: sum(map(np.asarray, leaves)) / len(leaves), *trained)
     provenance = {
         "trained_on": list(trained_on(*checkpoints)),
         "average_of": [identity(name) for name in checkpoints],

@@ -1,4 +1,4 @@
-"""`zsas weights`: convert, download, inspect, verify, average."""
+"""`zsas weights`: convert, download, inspect, verify, average, card."""
 
 import dataclasses
 import pathlib
@@ -18,6 +18,7 @@ ABOUT = """Turns published weights into a checkpoint directory that zsas_jax.loa
   zsas weights inspect SRC|DIR
   zsas weights verify DIR
   zsas weights average DIR DIR [DIR ...] --output DIR
+  zsas weights card DIR --runs RESULTS [RESULTS ...]
 
 SRC is a file or directory of published weights (their content tells which), or a checkpoint
 directory. COMMAND --help lists the flags."""
@@ -96,6 +97,16 @@ class Average:
     """The new checkpoint directory."""
     overwrite: _Flag = False
     """Replace DIR."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """Writes the scores of finished runs into a checkpoint's README.md."""
+
+    path: tyro.conf.Positional[pathlib.Path]
+    """Checkpoint directory whose README.md has the marks of a table of scores."""
+    runs: Annotated[tuple[pathlib.Path, ...], tyro.conf.arg(metavar="RESULTS ...")]
+    """Results directories of zsas evaluate."""
 
 
 def main(argv: Sequence[str], outcome: Outcome, prog: str = "zsas weights") -> None:
@@ -180,12 +191,20 @@ def _average(args: Average) -> list[str]:
     return _report(average(args.paths, args.output, overwrite=args.overwrite))
 
 
+def _card(args: Card) -> list[str]:
+    from zsas_jax.report.card import fill_card
+
+    fill_card(args.path / "README.md", args.runs)
+    return [f"{args.path / 'README.md'} has the scores of {len(args.runs)} runs"]
+
+
 _COMMANDS: dict[str, tuple[Any, Any]] = {
     "convert": (None, _convert),
     "download": (Download, _download),
     "inspect": (Inspect, _inspect),
     "verify": (Verify, _verify),
     "average": (Average, _average),
+    "card": (Card, _card),
 }
 
 

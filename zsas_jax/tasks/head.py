@@ -18,7 +18,7 @@ from zsas_jax.checkpoints import Bundle
 from zsas_jax.config import Between, check_fields, to_dict
 from zsas_jax.errors import ConfigError
 from zsas_jax.methods import HEADS
-from zsas_jax.methods.base import Request, rows_of
+from zsas_jax.methods.base import Request, Training, rows_of
 from zsas_jax.networks import NETWORKS, Networks
 from zsas_jax.ops.layers import cast_parameters
 from zsas_jax.tasks import captions, starting
@@ -97,109 +97,134 @@ def head_task(config: TrainConfig, task: HeadTask) -> Task:
         ConfigError: a network that the head needs is missing, or sizes that do not fit.
         DatasetError: see `open_auxiliary`.
     """
-    head = HEADS[task.head]
-    training = head.training
-    assert training is not None
-    begun = starting.start(config, {training.network: task.sizes})
-    sizes = starting.sizes_of(begun, training.network, "task.sizes")
-    needed = [name for name in head.networks(task.settings) if name != training.network]
-    for name in needed:
-        begun.model.require(name, f"head {head.name!r} of `init`")
+    head, training = HEADS[task.head], _training(task)
+    name = training.network
+    begun = starting.start(config, {name: task.sizes})
+    sizes = starting.sizes_of(begun, name, "task.sizes")
+    needed = [other for other in head.networks(task.settings) if other != name]
+    for other in needed:
+        begun.model.require(other, f"head {head.name!r} of `init`")
     head.check(begun.config.networks, task.settings)
-    if begun.model.has(training.network):
-        trained = getattr(begun.model, training.network)
+    if begun.model.has(name):
+        trained = getattr(begun.model, name)
     else:
-        module = NETWORKS[training.network].module
+        module = NETWORKS[name].module
         trained = starting.fresh(lambda: module(sizes, rngs=nnx.Rngs(config.seed)))
     graphdef, params, buffers = nnx.split(trained, nnx.Param, ...)
-    frozen_networks = cast_parameters(
-        Networks(**{name: getattr(begun.model, name) for name in needed}), config.precision
-    )
-    auxiliary, cache = None, None
-    if isinstance(task.data, PhotoSet):
-        auxiliary = open_auxiliary(task.data, config.seed)
+    networks = Networks(**{other: getattr(begun.model, other) for other in needed})
+    networks = cast_parameters(networks, config.precision)
+    data = task.data
+    auxiliary = open_auxiliary(data, config.seed) if isinstance(data, PhotoSet) else None
     words = captions.class_words()
     classes = list(auxiliary.categories) if auxiliary else list(words.values())
     context = head.prepare(begun, [*classes, UNKNOWN], task.settings, Request())
-    frozen = {"buffers": buffers, "context": context, "networks": frozen_networks}
-
-    def inputs(params, frozen, batch: Batch) -> tuple[Any, ...]:
-        trained = nnx.merge(graphdef, params, frozen["buffers"])
-        trained = cast_parameters(trained, config.precision)
-        networks = frozen["networks"].replace(**{training.network: trained})
-        if cache is not None:
-            features = cache.unpack(batch["features"])
-        else:
-            features = training.features(networks, batch["image"], task.settings)
-        features = jax.lax.stop_gradient(features)
-        return trained, networks, features, rows_of(frozen["context"], batch["category"])
-
-    def loss(params, frozen, batch: Batch, key: jax.Array) -> tuple[jax.Array, Scalars]:
-        del key
-        masks = batch["mask"].astype(jnp.float32)
-        given = inputs(params, frozen, batch)
-        return training.loss(*given, masks, task.settings, task.training)
-
-    # What would fail in the first step fails before pictures are rendered or features computed.
-    shape = (config.batch_size, task.size, task.size)
-    first = {"image": ((*shape, 3), np.uint8), "mask": (shape, bool), "category": (shape[:1], int)}
-    batch = {name: jax.ShapeDtypeStruct(*given) for name, given in first.items()}
-    jax.eval_shape(loss, params, frozen, batch, jax.random.key(0))
-
-    def measured(params, frozen, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        given = inputs(params, frozen, batch)
-        trained, networks, *read = given
-        masks = batch["mask"].astype(jnp.float32)
-
-        def alone(features: Any, rows: Any, mask: jax.Array) -> jax.Array:
-            one = jax.tree.map(lambda leaf: leaf[None], (features, rows, mask))
-            value, _ = training.loss(trained, networks, *one, task.settings, task.training)
-            return value
-
-        return training.maps(*given, task.settings), jax.vmap(alone)(read[0], read[1], masks)
+    frozen = {"buffers": buffers, "context": context, "networks": networks}
+    functions = _Functions(config, task, graphdef)
+    functions.try_out(params, frozen)
 
     def export(params) -> Bundle:
         trained = nnx.merge(graphdef, params, buffers)
-        bundle = starting.with_networks(begun, **{training.network: trained})
+        bundle = starting.with_networks(begun, **{name: trained})
         methods = {**bundle.config.methods, head.name: {"head": to_dict(task.settings)}}
         return bundle._replace(config=dataclasses.replace(bundle.config, methods=methods))
 
+    validate = None
     if auxiliary is None:
-        assert isinstance(task.data, Generated)
-        index = {name: number for number, name in enumerate(words)}
-
-        def sample(view: dict[str, Any], rng: np.random.Generator) -> Batch:
-            known = rng.random() >= task.unknown_word
-            category = index[view["class_name"]] if known else len(index)
-            return {"image": view["image"], "mask": view["mask"], "category": np.int32(category)}
-
-        dataset = generated_batches(config, task.data, task.size, sample)
-        steps = steps_per_epoch(config, task.data)
-        about = describe(config, task.data)
-        return Task(params, frozen, loss, dataset, export, steps, provenance=about)
-
-    assert isinstance(task.data, PhotoSet)
-    photos = _Photos(config, task, auxiliary)
-    if task.data.cache and not task.data.random:
-        every = frozen_networks.replace(**{training.network: trained})
-        cache = photos.cache_features(Features(head, task.settings, every, task.size))
+        assert isinstance(data, Generated)
+        batches = _generated(config, task, data, list(words))
+        steps = steps_per_epoch(config, data)
     else:
-        reason = "--task.data.no-cache" if not task.data.cache else "random augmentation"
-        logger.info("the feature cache is off (%s): frozen networks run in every step", reason)
-    held_out = [functools.partial(photos.validation, index) for index in auxiliary.validation]
-    names = [auxiliary.source[index]["category"] for index in auxiliary.validation]
-    return Task(
-        params,
-        frozen,
-        loss,
-        photos.batches(),
-        export,
-        max(len(auxiliary.training) // config.batch_size, 1),
-        make_validation(config, task.data.validation_size, measured, held_out, names)
-        if held_out
-        else None,
-        describe(config, task.data),
-    )
+        assert isinstance(data, PhotoSet)
+        photos = _Photos(config, task, auxiliary)
+        if data.cache and not data.random:
+            every = networks.replace(**{name: trained})
+            functions.cache = photos.cache_features(Features(head, task.settings, every, task.size))
+        else:
+            reason = "--task.data.no-cache" if not data.cache else "random augmentation"
+            logger.info("the feature cache is off (%s): frozen networks run in every step", reason)
+        batches = photos.batches()
+        steps = max(len(auxiliary.training) // config.batch_size, 1)
+        held_out = [functools.partial(photos.validation, index) for index in auxiliary.validation]
+        names = [auxiliary.source[index]["category"] for index in auxiliary.validation]
+        if held_out:
+            size = data.validation_size
+            validate = make_validation(config, size, functions.measured, held_out, names)
+    about = describe(config, data)
+    return Task(params, frozen, functions.loss, batches, export, steps, validate, about)
+
+
+def _training(task: HeadTask) -> Training:
+    training = HEADS[task.head].training
+    assert training is not None
+    return training
+
+
+class _Functions:
+    """Loss and maps of a head as functions of parameters, frozen arrays and a batch."""
+
+    cache: FeatureCache | None = None
+    """Where batches have their features from; without one they have pixels."""
+
+    def __init__(self, config: TrainConfig, task: HeadTask, graphdef: Any):
+        self._config, self._task, self._graphdef = config, task, graphdef
+        self._training = _training(task)
+
+    def try_out(self, params: Any, frozen: Any) -> None:
+        """Traces the loss: what would fail in the first step fails before data are prepared."""
+        shape = (self._config.batch_size, self._task.size, self._task.size)
+        rows = {
+            "image": ((*shape, 3), np.uint8),
+            "mask": (shape, bool),
+            "category": (shape[:1], np.int32),
+        }
+        batch = {name: jax.ShapeDtypeStruct(*given) for name, given in rows.items()}
+        jax.eval_shape(self.loss, params, frozen, batch, jax.random.key(0))
+
+    def loss(self, params, frozen, batch: Batch, key: jax.Array) -> tuple[jax.Array, Scalars]:
+        """The loss of a whole batch, and scalars to log."""
+        del key
+        masks = batch["mask"].astype(jnp.float32)
+        return self._loss(*self._inputs(params, frozen, batch), masks)
+
+    def measured(self, params, frozen, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        """Rough maps, and the loss of each photo by itself."""
+        trained, networks, *read = self._inputs(params, frozen, batch)
+
+        def alone(*rows: Any) -> jax.Array:
+            one = jax.tree.map(lambda leaf: leaf[None], rows)
+            return self._loss(trained, networks, *one)[0]
+
+        each = jax.vmap(alone)(*read, batch["mask"].astype(jnp.float32))
+        return self._training.maps(trained, networks, *read, self._task.settings), each
+
+    def _loss(self, *given: Any) -> tuple[jax.Array, Scalars]:
+        return self._training.loss(*given, self._task.settings, self._task.training)
+
+    def _inputs(self, params, frozen, batch: Batch) -> tuple[Any, ...]:
+        """The trained network, all networks, features and context rows of a batch."""
+        trained = nnx.merge(self._graphdef, params, frozen["buffers"])
+        trained = cast_parameters(trained, self._config.precision)
+        networks = frozen["networks"].replace(**{self._training.network: trained})
+        if self.cache is not None:
+            features = self.cache.unpack(batch["features"])
+        else:
+            features = self._training.features(networks, batch["image"], self._task.settings)
+        features = jax.lax.stop_gradient(features)
+        return trained, networks, features, rows_of(frozen["context"], batch["category"])
+
+
+def _generated(
+    config: TrainConfig, task: HeadTask, data: Generated, classes: list[str]
+) -> grain.IterDataset:
+    """Batches of the generator's pictures."""
+    index = {name: number for number, name in enumerate(classes)}
+
+    def sample(view: dict[str, Any], rng: np.random.Generator) -> Batch:
+        known = rng.random() >= task.unknown_word
+        category = index[view["class_name"]] if known else len(index)
+        return {"image": view["image"], "mask": view["mask"], "category": np.int32(category)}
+
+    return generated_batches(config, data, task.size, sample)
 
 
 class _Photos:

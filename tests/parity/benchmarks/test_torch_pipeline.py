@@ -9,6 +9,7 @@ pytest.importorskip("transformers")
 
 import torch
 
+import zsas_jax
 from zsas_jax.benchmarks import pipeline, setups
 from zsas_jax.benchmarks.torch_pipeline import TorchPipeline, run_torch
 from zsas_jax.checkpoints import Compute
@@ -20,7 +21,8 @@ from zsas_jax.ops.guided import guided_upsampling
 
 @pytest.fixture(scope="module")
 def tiny():
-    return setups.load_setup("tiny")
+    setup = setups.load_setup("tiny")
+    return setup._replace(context=zsas_jax.prepare(setup.bundle, ["leather"], setup.method))
 
 
 def changed(setup, **changes):

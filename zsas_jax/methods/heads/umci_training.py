@@ -63,7 +63,7 @@ def features(networks: Networks, images: UInt8[Array, "b s s 3"], config: Any) -
     """CLIP's patch tokens of every layer that UMCI reads."""
     del config
     clip, layers = networks.clip, networks.umci.config.layers
-    patch_grid(clip.config, images.shape[1:3], "task.size")
+    patch_grid(clip.config, (images.shape[1], images.shape[2]), "task.size")
     return encode_image(clip, normalize_levels(images, clip.config), layers).patch_tokens
 
 
