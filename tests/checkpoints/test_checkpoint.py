@@ -192,5 +192,5 @@ def test_an_unknown_name_says_what_is_expected():
 def test_networks_that_do_not_fit_each_other_have_no_shapes(bundle):
     configs = dict(bundle.config.networks)
     configs["umci"] = dataclasses.replace(configs["umci"], width=24)
-    with pytest.raises(ConfigError, match="umci.width is 24: expected CLIP's 16"):
+    with pytest.raises(ConfigError, match=r"umci.width is 24: expected CLIP's 16"):
         abstract_networks(configs)

@@ -4,15 +4,15 @@ import hashlib
 import sys
 import types
 
-import official_layouts as official
+import published_weights as published
 import pytest
-import sam_reference
-from test_layouts import write_config
 
 import zsas_jax
+from zsas_jax.__main__ import main
 from zsas_jax.checkpoints import hub
-from zsas_jax.cli.weights import main
 from zsas_jax.errors import CheckpointError
+from zsas_jax.networks import NETWORKS, clip, sam
+from zsas_jax.testing import dummy_bundle
 
 SAM, CLIP = "facebook/sam-vit-base", "openai/clip-vit-large-patch14-336"
 
@@ -24,26 +24,36 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def sam():
-    return sam_reference.torch_sam()
+def network():
+    return dummy_bundle(["sam"]).model.sam
 
 
-def put_by_hand(model, name=SAM):
-    directory = write_config(model, hub.files_directory(name))
-    return official.write_safetensors(official.state_of(model), directory / "model.safetensors")
+def put_by_hand(network, name=SAM):
+    """Meta's names are told by themselves; the hub's file of config has to be there."""
+    directory = hub.files_directory(name)
+    published.write_json(directory / "config.json", {"architectures": []})
+    return published.write(published.state_dict(network), directory / "model.safetensors")
+
+
+def known(monkeypatch, name, **fields):
+    """Publishes something else under a hub name."""
+    table = {SAM: sam.NETWORK, CLIP: clip.NETWORK}[name].hub
+    monkeypatch.setitem(table, name, table[name]._replace(**fields))
+    return table[name]
 
 
 def error(capsys, *arguments):
-    assert main(list(arguments)) == 2
+    assert main(["weights", *arguments]) == 2
     return capsys.readouterr().err
 
 
-def test_every_known_name_is_pinned_where_its_commit_is_known():
-    for name, model in hub.KNOWN.items():
-        assert model.network in ("clip", "sam")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_known_name_is_pinned_where_its_commit_is_known(name):
+    models = NETWORKS[name].hub
+    for model in models.values():
         for value, length in ((model.revision, 40), (model.sha256, 64)):
-            assert value is None or (len(value) == length and int(value, 16)), name
-    assert sum(model.revision is None for model in hub.KNOWN.values()) <= 1
+            assert value is None or (len(value) == length and int(value, 16))
+    assert sum(model.revision is None for model in models.values()) <= 1
 
 
 def test_names_are_joined_in_either_order():
@@ -58,7 +68,7 @@ def test_names_are_joined_in_either_order():
 
 
 def test_a_name_that_was_not_downloaded_says_how(capsys):
-    with pytest.raises(CheckpointError, match=f"python -m zsas_jax.weights download {SAM}"):
+    with pytest.raises(CheckpointError, match=f"zsas weights download {SAM}"):
         zsas_jax.load(SAM)
 
 
@@ -69,54 +79,53 @@ def test_without_a_network_one_sentence_says_what_to_fetch(capsys, cache, monkey
 
     monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(HfApi=Offline))
     message = error(capsys, "download", CLIP)
-    assert (
-        "cannot be downloaded (no route to host): fetch pytorch_model.bin, config.json" in message
-    )
-    assert f"https://huggingface.co/{CLIP}/tree/{hub.KNOWN[CLIP].revision}" in message
+    assert "(no route to host)" in message
+    assert f"https://huggingface.co/{CLIP}/tree/{clip.NETWORK.hub[CLIP].revision}" in message
     assert str(hub.files_directory(CLIP)) in message
     assert message.count("\n") == 1
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert "install zsas_jax[convert]" in error(capsys, "download", CLIP)
 
 
-def test_files_put_there_by_hand_are_converted_and_found_by_name(sam, capsys, monkeypatch):
-    weights = put_by_hand(sam)
+def test_files_put_there_by_hand_are_converted_and_found_by_name(network, capsys, monkeypatch):
+    weights = put_by_hand(network)
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    monkeypatch.setitem(hub.KNOWN, SAM, hub.KNOWN[SAM]._replace(sha256=digest))
-    assert main(["download", SAM]) == 0
+    known(monkeypatch, SAM, sha256=digest)
+    assert main(["weights", "download", SAM]) == 0
     assert "holds sam" in capsys.readouterr().out
     bundle = zsas_jax.load(SAM)
-    assert official.arrays(bundle.model.sam) == official.arrays(sam_reference.converted(sam))
-    # evaluate.py reads its settings from the same place.
-    from zsas_jax.cli.arguments import parse
-
-    assert parse(["--checkpoint", SAM]).checkpoint == SAM
+    assert published.arrays(bundle.model.sam) == published.arrays(network)
 
 
-def test_a_wrong_hash_is_refused(sam, capsys, monkeypatch, cache):
-    put_by_hand(sam)
-    monkeypatch.setitem(hub.KNOWN, SAM, hub.KNOWN[SAM]._replace(sha256="0" * 64))
+def test_a_wrong_hash_is_refused(network, capsys, monkeypatch, cache):
+    put_by_hand(network)
+    known(monkeypatch, SAM, sha256="0" * 64)
     assert "expected 0000" in error(capsys, "download", SAM)
     assert not (cache / "checkpoints").exists()
 
 
 def test_a_clip_without_its_tokenizer_is_not_all_there(monkeypatch, cache):
-    model = hub.KNOWN[CLIP]._replace(sha256=None)
-    monkeypatch.setitem(hub.KNOWN, CLIP, model)
+    model = known(monkeypatch, CLIP, sha256=None)
     asked = []
-    monkeypatch.setattr(hub, "_download", lambda name, *_: asked.append(name) or ("f" * 40, None))
+
+    class Api:
+        def model_info(self, name, **_):
+            return types.SimpleNamespace(sha="f" * 40, siblings=[])
+
+    fake = types.SimpleNamespace(HfApi=Api, snapshot_download=lambda name, **_: asked.append(name))
+    monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
     directory = hub.files_directory(CLIP)
     directory.mkdir(parents=True)
     for name in (model.weights, model.config, "vocab.json"):
         (directory / name).write_text("")
-    hub.fetch(CLIP)
+    assert hub.fetch(CLIP)[1]["revision"] == "f" * 40
     assert asked == [CLIP]
     (directory / "merges.txt").write_text("")
-    hub.fetch(CLIP)
+    assert hub.fetch(CLIP)[1] == {"hub": CLIP, "revision": model.revision, "sha256_checked": False}
     assert asked == [CLIP]
 
 
-def test_downloads_are_pinned_and_compared_with_the_hubs_own_hash(sam, capsys, monkeypatch):
+def test_downloads_are_pinned_and_compared_with_the_hubs_own_hash(network, capsys, monkeypatch):
     seen = {}
 
     class Api:
@@ -127,11 +136,11 @@ def test_downloads_are_pinned_and_compared_with_the_hubs_own_hash(sam, capsys, m
 
     def snapshot_download(name, *, revision, allow_patterns, local_dir):
         seen.update(fetched=revision, patterns=allow_patterns)
-        put_by_hand(sam)
+        put_by_hand(network)
 
     fake = types.SimpleNamespace(HfApi=Api, snapshot_download=snapshot_download)
     monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
     assert "expected 1111" in error(capsys, "download", SAM)
-    assert seen["revision"] == hub.KNOWN[SAM].revision
+    assert seen["revision"] == sam.NETWORK.hub[SAM].revision
     assert seen["fetched"] == "f" * 40
     assert seen["patterns"] == ["model.safetensors", "config.json", "preprocessor_config.json"]

@@ -63,9 +63,9 @@ def test_a_file_that_shrinks_while_it_is_read(directory):
     path = directory / "model.safetensors"
     (weights,) = open_weights(path)
     path.write_bytes(path.read_bytes()[:-1000])
+    last = max(weights.tensors.values(), key=lambda tensor: tensor.offset)
     with pytest.raises(WeightConversionError, match="is truncated"):
-        for tensor in weights.tensors.values():
-            tensor.read()
+        last.read()
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from random_weights import random_weights
-from small_sam import SMALL_SAM
 
 from zsas_jax.methods.refiners.cascade import Cascade, boxes_of_masks, cascade_masks
 from zsas_jax.networks.sam import Sam, decode_masks
+from zsas_jax.networks.sam.config import SMALL as SMALL_SAM
 from zsas_jax.parts.points import PointPrompts
 from zsas_jax.parts.regions import Regions
+from zsas_jax.testing import random_weights
 
 FRAME = np.array([[64, 50], [40, 64]], np.int32)
 

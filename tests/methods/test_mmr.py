@@ -2,13 +2,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from random_weights import random_weights
 from scipy import ndimage
 from skimage.measure import label, regionprops
-from small_sam import SMALL_SAM
 
 from zsas_jax.methods.refiners.mmr import Mmr, refined_masks, spatial_prompts
 from zsas_jax.networks.sam import Sam, decode_masks
+from zsas_jax.networks.sam.config import SMALL as SMALL_SAM
+from zsas_jax.testing import random_weights
 
 CONFIG = Mmr(boxes=7, points=4, threshold=0.5)
 

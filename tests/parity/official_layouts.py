@@ -6,7 +6,6 @@ and Meta's public modules: the opposite direction of the converter's own tables.
 
 import json
 import re
-import zipfile
 
 import safetensors.torch
 import torch
@@ -187,14 +186,4 @@ def write_torchscript(state, path):
     tensors = {name: torch.tensor(size) for name, size in sizes.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.jit.script(Container({**state, **tensors})).save(str(path))
-    return path
-
-
-def rewrite_zip(path, change):
-    """Rewrites the entries of an uncompressed zip file; `change(name, data)` gives the new data."""
-    with zipfile.ZipFile(path) as archive:
-        entries = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in entries.items():
-            archive.writestr(name, change(name, data))
     return path

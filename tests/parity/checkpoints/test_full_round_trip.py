@@ -11,15 +11,15 @@ import clip_reference
 import jax
 import numpy as np
 import official_layouts as official
+import published_weights as published
 import pytest
 import sam_reference
-from official_layouts import torch
-from test_layouts import write_config
+import torch
 
 import zsas_jax
 from zsas_jax.checkpoints.convert import convert_checkpoint
+from zsas_jax.networks import sam
 from zsas_jax.networks.clip import PRESETS, encode_image, encode_text
-from zsas_jax.networks.sam import SamConfig
 
 pytestmark = pytest.mark.full
 TOLERANCE = 1e-4
@@ -30,7 +30,7 @@ more = pytest.mark.skipif(not EVERYTHING, reason="runs with ZSAS_ALL_SIZES=1")
 
 def fingerprints(model):
     """One hash per leaf: the bytes of several large networks do not fit into memory."""
-    return [hash(data) for data in official.arrays(model)]
+    return [hash(data) for data in published.arrays(model)]
 
 
 def same_in_every_layout(network, layouts, directory):
@@ -39,37 +39,13 @@ def same_in_every_layout(network, layouts, directory):
     for name, write in layouts.items():
         source = write(directory / name)
         output = convert_checkpoint(
-            directory / "out", **{network: source}, overwrite=True, dtype="float32"
+            directory / "out", {network: source}, overwrite=True, dtype="float32"
         )
         found = fingerprints(getattr(zsas_jax.load(output).model, network))
         assert expected in (None, found), name
         expected = found
         gc.collect()
     return output
-
-
-def torch_clip(name):
-    config = PRESETS[name]
-    return clip_reference.build(
-        activation=config.activation,
-        vision={
-            "hidden_size": config.vision_width,
-            "intermediate_size": 4 * config.vision_width,
-            "num_hidden_layers": config.vision_layers,
-            "num_attention_heads": config.vision_heads,
-            "image_size": config.image_size,
-            "patch_size": config.patch_size,
-        },
-        text={
-            "vocab_size": config.vocab_size,
-            "hidden_size": config.text_width,
-            "intermediate_size": 4 * config.text_width,
-            "num_hidden_layers": config.text_layers,
-            "num_attention_heads": config.text_heads,
-            "max_position_embeddings": config.context_length,
-        },
-        dim=config.embed_dim,
-    )
 
 
 def largest_differences(found, expected):
@@ -86,7 +62,7 @@ def test_clip(name, tmp_path):
     config = PRESETS[name]
     step = config.vision_layers // 4
     layers = tuple(range(step, config.vision_layers + 1, step))
-    model = torch_clip(name)
+    model = clip_reference.build_preset(config)
     pixels, tensor = clip_reference.images(config.image_size, config.image_size, batch=1)
     tokens = np.random.default_rng(3).integers(0, 49407, size=(2, 77)).astype(np.int32)
     tokens[:, 40] = 49407
@@ -137,10 +113,10 @@ def test_clip(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "size", ["vit_b", pytest.param("vit_l", marks=more), pytest.param("vit_h", marks=more)]
+    "size", ["ViT-B", pytest.param("ViT-L", marks=more), pytest.param("ViT-H", marks=more)]
 )
 def test_sam(size, tmp_path):
-    config = getattr(SamConfig, size)()
+    config = sam.PRESETS[size]
     model = sam_reference.torch_sam(
         {
             "vision_config": {
@@ -168,18 +144,18 @@ def test_sam(size, tmp_path):
         "meta": lambda place: official.write_pickle(official.meta_names(state), place / "x.pth"),
         "transformers": lambda place: (
             official.write_safetensors(
-                state, write_config(description, place) / "model.safetensors"
+                state, official.write_config(description, place) / "model.safetensors"
             ).parent
         ),
     }
     output = same_in_every_layout("sam", layouts, tmp_path)
     del model, description, state, layouts
     for dtype, tolerance in (("float32", TOLERANCE), ("bfloat16", None))[: 1 + EVERYTHING]:
-        sam = zsas_jax.load(output, dtype=dtype).model.sam
-        assert sam.config == config
-        found = {"embedding": sam_reference.encode(sam, image)}
+        network = zsas_jax.load(output, dtype=dtype).model.sam
+        assert network.config == config
+        found = {"embedding": sam_reference.encode(network, image)}
         for kind, others in kinds.items():
-            masks = sam_reference.decode(sam, embedding, points, labels, None, *others)
+            masks = sam_reference.decode(network, embedding, points, labels, None, *others)
             found |= {f"logits, {kind}": masks.logits, f"iou, {kind}": masks.iou}
         differences = largest_differences(found, expected)
         print(size, dtype, {key: f"{value:.1e}" for key, value in differences.items()})
