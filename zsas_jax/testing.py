@@ -15,7 +15,7 @@ from flax import nnx
 from zsas_jax.checkpoints import Bundle, Config
 from zsas_jax.data.phrases import ABNORMAL_STATES, NORMAL_STATES, TEMPLATES
 from zsas_jax.networks import NETWORKS
-from zsas_jax.networks.base import create_networks
+from zsas_jax.networks.base import OneKey, create_networks
 
 
 def dummy_bundle(networks: Sequence[str] | None = None, seed: int = 0) -> Bundle:
@@ -32,7 +32,7 @@ def dummy_bundle(networks: Sequence[str] | None = None, seed: int = 0) -> Bundle
         kind = NETWORKS[name].tokenizer
         if kind is not None and kind.train is not None:
             tokenizers[name] = kind.train(_sentences(), config)
-    model = random_weights(lambda: create_networks(configs, rngs=nnx.Rngs(0)), seed, 0.25)
+    model = random_weights(lambda: create_networks(configs, rngs=OneKey(0)), seed, 0.25)
     return Bundle(model, tokenizers, Config(configs))
 
 

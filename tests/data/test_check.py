@@ -1,4 +1,4 @@
-"""`python -m zsas_jax.data`: what is missing is named, and nothing is mended."""
+"""`zsas data`: what is missing is named, and nothing is mended."""
 
 import dataclasses
 import shutil

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_world
 from flax import nnx
 from scipy import ndimage
 from small_world import CLIP
@@ -13,7 +14,7 @@ from small_world import CLIP
 from zsas_jax.errors import ConfigError
 from zsas_jax.networks import clip as clip_network
 from zsas_jax.networks.clip import Clip
-from zsas_jax.networks.sam import Sam, SamConfig, normalize_pixels
+from zsas_jax.networks.sam import Sam, normalize_pixels
 from zsas_jax.parts.views import normalize_levels
 from zsas_jax.tasks.initialization import (
     align_positions,
@@ -24,8 +25,8 @@ from zsas_jax.tasks.initialization import (
 )
 from zsas_jax.testing import random_weights
 
-SAM = SamConfig(
-    image_size=64,
+SAM = dataclasses.replace(
+    small_world.SAM,
     patch_size=CLIP.patch_size,
     width=CLIP.vision_width,
     depth=CLIP.vision_layers,
@@ -109,7 +110,7 @@ def test_a_tower_of_other_sizes_cannot_be_transferred():
 
 
 def test_a_fresh_click_looks_at_its_place():
-    sam = jax.jit(lambda: Sam(SAM, rngs=nnx.Rngs(0)))()
+    sam = random_weights(lambda: Sam(SAM, rngs=nnx.Rngs(0)), scale=0.1)
     align_positions(sam, 0)
     encoder, attention = sam.prompt_encoder, sam.mask_decoder.transformer.layers[0]
     attention = attention.cross_attn_token_to_image

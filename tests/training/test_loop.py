@@ -28,6 +28,7 @@ CONFIG = TrainConfig(
     log_every=3,
     checkpoint_every=4,
 )
+BUNDLE = dummy_bundle(["umci"])
 
 
 def _toy_task() -> loop.Task:
@@ -50,11 +51,11 @@ def _toy_task() -> loop.Task:
         return jnp.mean(error**2), {"b": params["b"]}
 
     params = {"w": jnp.zeros(()), "b": jnp.zeros(())}
-    bundle, captured = dummy_bundle(["umci"]), {}
+    captured = {}
 
     def export(trained):
         captured.update(jax.device_get(trained))
-        return bundle
+        return BUNDLE
 
     task = loop.Task(params, jnp.ones(()), loss, dataset, export)
     return task, captured

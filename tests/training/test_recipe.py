@@ -19,7 +19,6 @@ from zsas_jax.training.config import OptimizerConfig, TaskConfig, TrainConfig
 from zsas_jax.training.recipe import Phase, Recipe, View, run_recipe, runs_of
 from zsas_jax.training.select import Candidates, Select
 
-
 BUNDLES = {name: dummy_bundle([name]) for name in ("clip", "sam")}
 
 
@@ -51,7 +50,7 @@ def make_task(config):
         model = jax.tree.unflatten(layout, [params["w"], *leaves[1:]])
         return own._replace(model=model)
 
-    start = jnp.asarray(leaves[0], jnp.float32)
+    start = jnp.array(leaves[0], jnp.float32)  # a copy: a run gives its parameters away
     facts = {"trained_on": ["toy", *trained_on(*config.init)]}
     return loop.Task({"w": start}, jnp.zeros(()), loss, dataset, export, provenance=facts)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -146,8 +147,14 @@ def _config(
 
 
 def _problems(weights: Weights, network: Network, layout: Layout, config: Any) -> int:
-    target = abstract_network(network, config)
+    target = _target(network.name, config)
     return count_problems(target, weights.tensors, layout.rules(config), layout.ignored)
+
+
+@functools.lru_cache(maxsize=16)
+def _target(name: str, config: Any) -> Any:
+    """Shapes that are only looked at; tracing a large network takes seconds."""
+    return abstract_network(NETWORKS[name], config)
 
 
 def _whole_name(file: pathlib.Path) -> str:
@@ -156,5 +163,5 @@ def _whole_name(file: pathlib.Path) -> str:
 
 def _shapes(source: Source) -> Any:
     """What must agree between two files of one directory, whatever only a config tells."""
-    target = abstract_network(source.network, source.config)
+    target = _target(source.network.name, source.config)
     return source.network.name, jax.tree.map(lambda leaf: leaf.shape, jax.tree.leaves(target))

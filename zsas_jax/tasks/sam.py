@@ -86,13 +86,13 @@ def sam_task(config: TrainConfig, task: SamTask) -> Task:
     size = task.view_size or sizes.image_size
     if start.model.has(name):
         sam = getattr(start.model, name)
+    elif task.from_clip and not start.model.has(CLIP):
+        raise ConfigError("task.from_clip is set, but `init` has no CLIP: expected one")
     else:
         sam = starting.fresh(lambda: Sam(sizes, rngs=nnx.Rngs(config.seed)))
         align_positions(sam, config.seed)
         if not task.from_clip:
             initialize_image_encoder(sam, some_images(task.data), config.seed)
-        elif not start.model.has(CLIP):
-            raise ConfigError("task.from_clip is set, but `init` has no CLIP: expected one")
         else:
             transfer_image_tower(sam, getattr(start.model, CLIP), some_images(task.data))
             start = starting.without(start, *start.model.names)  # What this run saves is a SAM.
