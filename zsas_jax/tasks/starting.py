@@ -11,7 +11,7 @@ from flax import nnx
 from zsas_jax.checkpoints import Bundle, Config, load
 from zsas_jax.checkpoints.bundle import join
 from zsas_jax.errors import ConfigError
-from zsas_jax.methods import find_method
+from zsas_jax.methods import find_method, settings
 from zsas_jax.networks import Networks
 from zsas_jax.networks.base import check_networks
 from zsas_jax.training.config import TrainConfig
@@ -82,11 +82,15 @@ def fresh(create: Callable[[], Network]) -> Network:
 
 
 def without(begun: Bundle, *names: str) -> Bundle:
-    """The bundle without some networks and what belongs to them."""
+    """The bundle without some networks and what belongs to them, a method of theirs included."""
     model = begun.model.replace(**dict.fromkeys(names))
     tokenizers = {name: one for name, one in begun.tokenizers.items() if name not in names}
     sizes = {name: one for name, one in begun.config.networks.items() if name not in names}
-    return Bundle(model, tokenizers, dataclasses.replace(begun.config, networks=sizes))
+    config = dataclasses.replace(begun.config, networks=sizes)
+    if config.method:
+        needed = find_method(config.method).networks(settings(begun.config, config.method))
+        config = config if set(needed) <= set(sizes) else dataclasses.replace(config, method="")
+    return Bundle(model, tokenizers, config)
 
 
 def with_networks(begun: Bundle, **networks: Any) -> Bundle:
