@@ -22,7 +22,7 @@ from zsas_jax.tasks import HeadTask
 from zsas_jax.training.config import OptimizerConfig, TrainConfig
 from zsas_jax.training.devices import Devices
 from zsas_jax.training.features import FeatureCache, Features, make_encoder
-from zsas_jax.training.loop import _first_state, _make_step
+from zsas_jax.training.loop import first_state, make_step
 from zsas_jax.training.optimizers import make_optimizer
 
 STEP = "How long does a photo take in a step (forward, backward, AdamW)?"
@@ -92,9 +92,9 @@ def our_step(
         return loss(umci, *given)
 
     transform = make_optimizer(optimizer, 1)
-    state: Any = devices.copy(_first_state(config, jax.tree.map(jnp.copy, params), transform))
+    state: Any = devices.copy(first_state(config, jax.tree.map(jnp.copy, params), transform))
     health: Any = devices.copy(np.int32(0))
-    step = _make_step(config, transform, step_loss, devices)
+    step = make_step(config, transform, step_loss, devices)
     placed = devices.place_batch(batch)
 
     def run() -> float:

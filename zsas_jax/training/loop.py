@@ -111,9 +111,9 @@ def _train(
     """`train` in a directory of its own."""
     total = config.steps or config.epochs * task.steps_per_epoch
     optimizer = make_optimizer(config.optimizer, total)
-    state = devices.copy(_first_state(config, task.params, optimizer))
+    state = devices.copy(first_state(config, task.params, optimizer))
     frozen = devices.place_frozen(task.frozen, config.shard_frozen)
-    step_fn = _make_step(config, optimizer, task.loss, devices)
+    step_fn = make_step(config, optimizer, task.loss, devices)
     batches = iter(task.dataset)
     with Checkpoints(output_dir) as checkpoints, contextlib.closing(batches):
         first, seconds = 0, 0.0
@@ -188,7 +188,7 @@ def _validate(
     return found.score
 
 
-def _first_state(
+def first_state(
     config: TrainConfig, params: Any, optimizer: optax.GradientTransformation
 ) -> dict[str, Any]:
     state = {"params": params, "optimizer": optimizer.init(params)}
@@ -202,7 +202,7 @@ def _kept(state: dict[str, Any]) -> Any:
     return state.get("ema", state["params"])
 
 
-def _make_step(
+def make_step(
     config: TrainConfig,
     optimizer: optax.GradientTransformation,
     loss: Callable,
