@@ -191,6 +191,7 @@ def _validate(
 def first_state(
     config: TrainConfig, params: Any, optimizer: optax.GradientTransformation
 ) -> dict[str, Any]:
+    """Parameters, optimizer and, where one is kept, the moving average, at step 0."""
     state = {"params": params, "optimizer": optimizer.init(params)}
     if config.optimizer.ema_decay:
         state["ema"] = jax.tree.map(jnp.copy, params)
