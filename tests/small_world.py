@@ -127,3 +127,21 @@ def photo_run(clip: pathlib.Path, data: pathlib.Path, cache: pathlib.Path, **cha
         **changes,
     }
     return TrainConfig(**settings)
+
+
+class StopAt:
+    """Asks a run to stop after some steps, of all phases of a recipe, as SIGTERM does."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    @property
+    def asked(self):
+        self.left -= 1  # Read once a step, and at the end of a run.
+        return self.left == 0

@@ -4,6 +4,7 @@ python tests/test_floors.py prints the arrows between rooms.
 """
 
 import ast
+import functools
 import pathlib
 import re
 from collections import Counter, defaultdict
@@ -34,6 +35,7 @@ ORDER = [room for floor in FLOORS for room in floor]
 OPTIONAL = {"torch", "transformers", "huggingface_hub", "tensorflow_datasets", "sklearn"}
 
 
+@functools.cache
 def modules():
     """Dotted name within the package -> file."""
     return {
@@ -81,6 +83,7 @@ def target(name):
     )
 
 
+@functools.cache
 def arrows():
     """Module -> modules of this package that it imports."""
     found = defaultdict(set)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_world import MeanTask
+from small_world import MeanTask, StopAt
 
 from zsas_jax.errors import CheckpointError, ConfigError, ZsasError
 from zsas_jax.files import sole_writer
@@ -69,7 +69,7 @@ def _run(directory, config=CONFIG, changes=None, **options):
 
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, monkeypatch):
     whole = _run(tmp_path / "whole")
-    monkeypatch.setattr(loop, "_StopSignal", lambda: _StopAt(6))
+    monkeypatch.setattr(loop, "_StopSignal", lambda: StopAt(6))
     _run(tmp_path / "parts")
     monkeypatch.undo()
     assert not (tmp_path / "parts" / "model").exists()
@@ -111,11 +111,11 @@ def test_the_validation_of_an_epoch_that_a_stop_ended_is_made_up_for(
     validated = _validated(best)
     whole = _run(tmp_path / "whole", BEST, validated)
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_StopSignal", lambda: _StopAt(stop))
+        patch.setattr(loop, "_StopSignal", lambda: StopAt(stop))
         _run(tmp_path / "parts", BEST, validated)
     # Resumed twice: what was made up for stays.
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_StopSignal", lambda: _StopAt(2))
+        patch.setattr(loop, "_StopSignal", lambda: StopAt(2))
         _run(tmp_path / "parts", BEST, validated, resume=True)
     resumed = _run(tmp_path / "parts", BEST, validated, resume=True)
     rows = (tmp_path / "whole" / "validation.csv").read_text()
@@ -132,7 +132,7 @@ def test_the_validation_of_an_epoch_that_a_stop_ended_is_made_up_for(
 def test_a_run_that_has_done_its_steps_keeps_what_was_measured(tmp_path, monkeypatch):
     clock = itertools.count(0, 1000)
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_StopSignal", lambda: _StopAt(12))
+        patch.setattr(loop, "_StopSignal", lambda: StopAt(12))
         patch.setattr(journal, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
         assert not _run(tmp_path)
     assert _run(tmp_path, resume=True)
@@ -154,7 +154,7 @@ def test_a_run_that_has_done_its_steps_keeps_what_was_measured(tmp_path, monkeyp
 
 def test_a_run_too_short_to_measure_anything_has_a_summary(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_StopSignal", lambda: _StopAt(2))
+        patch.setattr(loop, "_StopSignal", lambda: StopAt(2))
         _run(tmp_path)
     assert _run(tmp_path, dataclasses.replace(CONFIG, steps=2), resume=True)
     assert "loss" not in _summary(tmp_path)
@@ -189,24 +189,6 @@ def test_ctrl_c_in_the_last_validation_stops_the_run(tmp_path, ctrl_c):
     assert _run(tmp_path, config, _validated("last"), resume=True)
     assert _summary(tmp_path)["best"]["step"] == 6
     assert (tmp_path / "validation.csv").read_text().count("\n") == 2
-
-
-class _StopAt:
-    """Asks the loop to stop after some steps, as SIGTERM does."""
-
-    def __init__(self, steps):
-        self.left = steps
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    @property
-    def asked(self):
-        self.left -= 1  # read once a step
-        return self.left <= 0
 
 
 def test_a_directory_with_a_run_is_refused_unless_resumed(tmp_path):

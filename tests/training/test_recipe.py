@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_world import StopAt
 
 from zsas_jax import methods
 from zsas_jax.checkpoints import load
@@ -84,24 +85,6 @@ def whole(tmp_path_factory):
     return run_recipe(RECIPE, make_task, tmp_path_factory.mktemp("recipe") / "whole")
 
 
-class _StopAt:
-    """Asks to stop after some steps of all phases, as SIGTERM does."""
-
-    def __init__(self, steps):
-        self.left = steps
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    @property
-    def asked(self):
-        self.left -= 1  # read once a step, and at the end of a run
-        return self.left == 0
-
-
 def test_the_result_has_networks_settings_and_origin_of_its_phases(whole):
     directory = whole.parent
     names = ["01-first", "02-grown-16", "03-grown-24", "04-other"]
@@ -140,7 +123,7 @@ def test_a_part_starts_from_the_average_of_the_part_before(whole):
 # Three looks a run: at each of two steps, and at the end.
 @pytest.mark.parametrize("steps", [1, 8, 12])
 def test_interrupted_in_any_phase_it_ends_as_if_it_never_was(steps, whole, tmp_path, monkeypatch):
-    stop = _StopAt(steps)
+    stop = StopAt(steps)
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_StopSignal", lambda: stop)
         assert run_recipe(RECIPE, make_task, tmp_path) is None

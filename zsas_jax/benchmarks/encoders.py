@@ -108,8 +108,7 @@ def find(model: str) -> tuple[Any, int, Callable]:
     if network is sam.NETWORK:
         config = dataclasses.replace(config, image_size=pixels)
         return setups.random_network(network, config), pixels, sam.encode_image
-    text = {"text_layers": 1, "text_width": 12, "text_heads": 1, "vocab_size": 2}
-    config = dataclasses.replace(config, **text)
+    config = dataclasses.replace(config, **setups.LITTLE_TEXT)
 
     def encode(network: clip.Clip, pixels: jax.Array) -> jax.Array:
         layers = (network.config.vision_layers,)

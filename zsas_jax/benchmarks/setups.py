@@ -18,10 +18,9 @@ from zsas_jax.networks import NETWORKS, Network, clip, create_networks, sam, umc
 from zsas_jax.networks.base import OneKey
 from zsas_jax.testing import random_weights
 
-# The text tower takes no part: the smallest one does.
-_LARGE_CLIP = dataclasses.replace(
-    clip.PRESETS["ViT-L-14-336"], text_layers=1, text_width=12, text_heads=1, vocab_size=2
-)
+# For a CLIP whose text tower takes no part: the smallest one does.
+LITTLE_TEXT = {"text_layers": 1, "text_width": 12, "text_heads": 1, "vocab_size": 2}
+_LARGE_CLIP = dataclasses.replace(clip.PRESETS["ViT-L-14-336"], **LITTLE_TEXT)
 
 
 class Setup(NamedTuple):

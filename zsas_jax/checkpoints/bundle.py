@@ -80,11 +80,16 @@ def join(first: Bundle, second: Bundle) -> Bundle:
     own = {name: getattr(second.model, name) for name in second.model.names}
     # Another network's vocabulary has other numbers.
     kept = {name: found for name, found in first.tokenizers.items() if name not in own}
-    config = Config(
-        {**first.config.networks, **second.config.networks},
-        second.config.method or first.config.method,
-        {**first.config.methods, **second.config.methods},
-        {**first.config.verdicts, **second.config.verdicts},
-        second.config.compute,
-    )
+    config = join_configs(first.config, second.config)
     return Bundle(first.model.replace(**own), {**kept, **second.tokenizers}, config)
+
+
+def join_configs(first: Config, second: Config) -> Config:
+    """Sizes and settings of both; of what both have the second's count."""
+    return Config(
+        {**first.networks, **second.networks},
+        second.method or first.method,
+        {**first.methods, **second.methods},
+        {**first.verdicts, **second.verdicts},
+        second.compute,
+    )

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from zsas_jax.checkpoints.bundle import Bundle, Config
+from zsas_jax.checkpoints.bundle import Bundle, Config, join_configs
 from zsas_jax.checkpoints.identify import Options, Source, identify
 from zsas_jax.checkpoints.load import load, read_config
 from zsas_jax.checkpoints.manifest import FILE as MANIFEST
@@ -157,13 +157,8 @@ def _config(theirs: Mapping[str, Source], ours: Mapping[str, PathLike]) -> Confi
             raise CheckpointError(
                 f"{checkpoint_path(path)} has no {name}: expected a checkpoint with one"
             )
-        config = Config(
-            {**config.networks, name: stored.networks[name]},
-            stored.method or config.method,
-            {**config.methods, **stored.methods},
-            {**config.verdicts, **stored.verdicts},
-            stored.compute,
-        )
+        alone = dataclasses.replace(stored, networks={name: stored.networks[name]})
+        config = join_configs(config, alone)
     sizes = {**config.networks, **{name: source.config for name, source in theirs.items()}}
     ordered = {name: sizes[name] for name in NETWORKS if name in sizes}
     return dataclasses.replace(config, networks=ordered)

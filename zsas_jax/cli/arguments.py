@@ -7,10 +7,7 @@ from typing import Annotated, Any, NamedTuple
 
 import tyro
 
-from zsas_jax.cli.common import (
-    load_config_file,
-    parse_known,
-)
+from zsas_jax.cli.common import load_config_file, parse_known, split_help
 from zsas_jax.cli.settings import print_help, with_flags
 from zsas_jax.config import from_dict, suggestion, to_dict
 from zsas_jax.data.sources import check_names
@@ -138,12 +135,10 @@ def parse(argv: Sequence[str], prog: str = "zsas evaluate") -> tuple[EvaluateArg
         SystemExit: after `--help`.
     """
     check_names(argv, "the command line")
-    asked = [word for word in argv if word in ("-h", "--help")]
-    words = [word for word in argv if word not in asked]
+    asked, words = split_help(argv)
     args, rest = parse_known(EvaluateArguments, words, EvaluateArguments(), prog, ABOUT)
     if asked:
-        own = EvaluateArguments()
-        print_help(EvaluateArguments, own, args.checkpoint, args.method, prog, ABOUT)
+        print_help(args, prog, ABOUT)
     for one, several in (
         ("dataset", "datasets"),
         ("method", "methods"),

@@ -159,6 +159,12 @@ def set_up_xla() -> pathlib.Path | None:
     return directory
 
 
+def split_help(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words that ask for help, and the others: what they choose decides which help is shown."""
+    asked = [word for word in argv if word in ("-h", "--help")]
+    return asked, [word for word in argv if word not in asked]
+
+
 def parse_arguments(kind: type[T], args: Sequence[str], default: Any, prog: str, about: str) -> T:
     """The dataclass `kind` from command-line arguments, by tyro.
 

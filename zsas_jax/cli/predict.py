@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from zsas_jax.cli.common import EXIT_FAILURES, Outcome, parse_known, set_up_xla
+from zsas_jax.cli.common import EXIT_FAILURES, Outcome, parse_known, set_up_xla, split_help
 from zsas_jax.cli.settings import print_help, with_flags
 from zsas_jax.errors import ConfigError, ImageError
 
@@ -44,12 +44,10 @@ class PredictArguments:
 
 def main(argv: Sequence[str], outcome: Outcome, prog: str = "zsas predict") -> None:
     """Prints a line per photo; exit code 1 where some could not be read."""
-    asked = [word for word in argv if word in ("-h", "--help")]
-    words = [word for word in argv if word not in asked]
+    asked, words = split_help(argv)
     args, rest = parse_known(PredictArguments, words, PredictArguments(), prog, ABOUT)
     if asked:
-        own = PredictArguments()
-        print_help(PredictArguments, own, args.checkpoint, args.method, prog, ABOUT)
+        print_help(args, prog, ABOUT)
     set_up_xla()
 
     from zsas_jax.checkpoints import load

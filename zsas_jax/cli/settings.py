@@ -9,17 +9,17 @@ from zsas_jax.config import suggestion
 from zsas_jax.errors import ConfigError
 
 
-def print_help(
-    arguments: type, default: Any, checkpoint: str, method: str | None, prog: str, about: str
-) -> None:
-    """Prints the command's help, then the settings of the chosen method; ends the program."""
+def print_help(args: Any, prog: str, about: str) -> None:
+    """Prints the command's help, then the settings of the method that `args` choose; ends the
+    program.
+    """
     from zsas_jax import methods
     from zsas_jax.checkpoints import read_config
 
-    config = read_config(checkpoint)
-    name = method or methods.default_method(config)
+    config = read_config(args.checkpoint)
+    name = args.method or methods.default_method(config)
     try:
-        parse_known(arguments, ["--help"], default, prog, about)
+        parse_known(type(args), ["--help"], type(args)(), prog, about)
     except SystemExit:
         names = ", ".join(methods.method_names())
         pairs = f"{' | '.join(methods.HEADS)} + {' | '.join(methods.REFINERS)}"

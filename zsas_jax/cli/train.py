@@ -15,6 +15,7 @@ from zsas_jax.cli.common import (
     parse_arguments,
     parse_known,
     set_up_xla,
+    split_help,
 )
 from zsas_jax.errors import ConfigError
 
@@ -49,8 +50,7 @@ class TrainArguments:
 def main(argv: Sequence[str], outcome: Outcome, prog: str = "zsas train") -> None:
     """Trains and prints where the result lies; stopped by SIGTERM, everything is saved."""
     del outcome
-    asked = [word for word in argv if word in ("-h", "--help")]
-    words = [word for word in argv if word not in asked]
+    asked, words = split_help(argv)
     if asked and not any(word.startswith("--config") for word in words):
         words = ["--help"]
     missing: Any = tyro.MISSING_NONPROP

@@ -2,30 +2,18 @@
 
 import numpy as np
 import pytest
+import small_tokenizer
+from small_tokenizer import CAPTIONS, HARD
 
 from zsas_jax.errors import CheckpointError, ConfigError
 from zsas_jax.networks.clip import load_tokenizer, train_tokenizer
 
-CAPTIONS = [
-    "a photo of a metal nut.",
-    "a photo of the damaged metal nut.",
-    "a close-up photo of a carpet with a scratch.",
-    "there is a flawless magnetic tile in the scene.",
-    "this is one broken bottle in the scene, isn't it?",
-] * 3
 SPECIAL = ', "<|startoftext|>": 7, "<|endoftext|>": 8'
-HARD = [
-    "A Photo   of a\tMETAL nut!!",
-    "it's 42 bottles; they've 3.5% naïve café — 磁 🙂",
-    "",
-    "<b>under_score-d</b>  metal_nut",
-    "scratch " * 40,
-]
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return train_tokenizer(CAPTIONS, vocab_size=600, context_length=20)
+    return small_tokenizer.create()
 
 
 def test_rows_have_start_end_and_padding(tokenizer):

@@ -4,29 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
+from small_umci import CONFIG, create, example
 
 from zsas_jax.errors import ConfigError
 from zsas_jax.networks.umci import Umci, UmciConfig, anomaly_probability
-from zsas_jax.testing import random_weights
-
-CONFIG = UmciConfig(width=12, text_dim=10, hidden_dim=8, scale_kernels=(3, 9), layers=(1, 2))
-
-
-def create(config, dtype=jnp.float32):
-    return random_weights(lambda: Umci(config, rngs=nnx.Rngs(0)), scale=0.4, dtype=dtype)
-
 
 RUN = jax.jit(Umci.__call__, static_argnums=2)
 PROBABILITY = jax.jit(anomaly_probability, static_argnums=(2, 4))
-
-
-def example(grid, config=CONFIG, dtype=np.float32, batch=2):
-    generator = np.random.default_rng(1)
-    n = grid[0] * grid[1]
-    tokens = [generator.normal(size=(batch, n, config.width)).astype(dtype) for _ in config.layers]
-    text = generator.normal(size=(batch, 2, config.text_dim)).astype(dtype)
-    return tokens, text / np.linalg.norm(text, axis=-1, keepdims=True)
 
 
 def test_probability_is_the_mean_over_stages_of_the_abnormal_channel():

@@ -1,21 +1,13 @@
 """UMCI against an independent PyTorch writing of ClipSAM's Algorithms 1 and 2."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from flax import nnx
+from small_umci import CONFIG, create, example
 
-from zsas_jax.networks.umci import Umci, UmciConfig
-from zsas_jax.testing import random_weights
-
-CONFIG = UmciConfig(width=12, text_dim=10, hidden_dim=8, scale_kernels=(3, 9), layers=(1, 2))
-
-
-def create(config, dtype=jnp.float32):
-    return random_weights(lambda: Umci(config, rngs=nnx.Rngs(0)), scale=0.4, dtype=dtype)
+from zsas_jax.networks.umci import UmciConfig
 
 
 def to_torch(variable):
@@ -86,14 +78,6 @@ def torch_stage(stage, tokens, grid, text):
         parts.append(conv2d(stage.scale.conv, total))
     fused = F.relu(conv2d(stage.conv_all, torch.cat(parts, dim=1)) + image).permute(0, 2, 3, 1)
     return linear(stage.head2, F.relu(linear(stage.head1, fused)))
-
-
-def example(grid, config=CONFIG, dtype=np.float32, batch=2):
-    generator = np.random.default_rng(1)
-    n = grid[0] * grid[1]
-    tokens = [generator.normal(size=(batch, n, config.width)).astype(dtype) for _ in config.layers]
-    text = generator.normal(size=(batch, 2, config.text_dim)).astype(dtype)
-    return tokens, text / np.linalg.norm(text, axis=-1, keepdims=True)
 
 
 def worst_difference(config, grid, dtype):
